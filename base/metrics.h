@@ -1,0 +1,81 @@
+/* base/metrics.h: counters and gauges, one table.
+ *
+ * Every thread has its own block and is its only writer; whoever renders /metrics adds the
+ * blocks up. A gauge is the sum of signed changes. No labels that clients can choose.
+ *
+ * Thread: peal_count anywhere after peal_metrics_thread_start; rendering anywhere.
+ * Memory: a block lives until the process ends, also after its thread. */
+#ifndef PEAL_BASE_METRICS_H
+#define PEAL_BASE_METRICS_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+
+/* X(id, kind, Prometheus name with labels, help) — lines of one name stand together. */
+#define PEAL_METRICS_TABLE(X)                                                                      \
+    X(CONNS, gauge, "peal_connections", "WebSocket connections open now")                          \
+    X(CONNS_OPENED, counter, "peal_connections_opened_total", "Handshakes answered with 101")      \
+    X(CLOSED_PEER, counter, "peal_connections_closed_total{reason=\"peer\"}",                      \
+      "Connections closed")                                                                        \
+    X(CLOSED_SLOW, counter, "peal_connections_closed_total{reason=\"slow\"}", "")                  \
+    X(CLOSED_TIMEOUT, counter, "peal_connections_closed_total{reason=\"timeout\"}", "")            \
+    X(CLOSED_PROTOCOL, counter, "peal_connections_closed_total{reason=\"protocol\"}", "")          \
+    X(CLOSED_POLICY, counter, "peal_connections_closed_total{reason=\"policy\"}", "")              \
+    X(CLOSED_SHUTDOWN, counter, "peal_connections_closed_total{reason=\"shutdown\"}", "")          \
+    X(REFUSED_ROUTE, counter, "peal_handshakes_refused_total{reason=\"not_found\"}",               \
+      "Handshakes refused")                                                                        \
+    X(REFUSED_AUTH, counter, "peal_handshakes_refused_total{reason=\"auth\"}", "")                 \
+    X(REFUSED_ORIGIN, counter, "peal_handshakes_refused_total{reason=\"origin\"}", "")             \
+    X(REFUSED_BAD, counter, "peal_handshakes_refused_total{reason=\"bad_request\"}", "")           \
+    X(REFUSED_LIMIT, counter, "peal_handshakes_refused_total{reason=\"limit\"}", "")               \
+    X(REFUSED_TIMEOUT, counter, "peal_handshakes_refused_total{reason=\"timeout\"}", "")           \
+    X(FRAMES_IN, counter, "peal_frames_received_total", "Messages received from clients")          \
+    X(FRAMES_IGNORED, counter, "peal_frames_ignored_total", "Dropped by inbound: ignore")          \
+    X(BYTES_OUT, counter, "peal_bytes_sent_total", "Bytes written to WebSocket connections")       \
+    X(DUE, counter, "peal_deliveries_due_total", "Messages due to connections of this node")       \
+    X(WRITTEN, counter, "peal_deliveries_written_total", "Handed to the kernel")                   \
+    X(DROPPED_CLOSED, counter, "peal_deliveries_dropped_total{reason=\"closed\"}",                 \
+      "Messages due that were not written")                                                        \
+    X(DROPPED_SLOW, counter, "peal_deliveries_dropped_total{reason=\"slow\"}", "")                 \
+    X(DROPPED_MEMORY, counter, "peal_deliveries_dropped_total{reason=\"memory\"}", "")             \
+    X(BEHIND, counter, "peal_members_behind_total", "Times a member fell behind and will replay")  \
+    X(GAPS, counter, "peal_gaps_total", "Gaps told to clients")                                    \
+    X(WORKER_LOST, counter, "peal_worker_queue_overflows_total", "Times bus to worker was full")   \
+    X(LINK_JUMPS, counter, "peal_link_jumps_total", "Losses found by the link sequence")           \
+    X(LINK_SYNCS, counter, "peal_link_syncs_total", "Syncs sent to routers")                       \
+    X(ACCEPTED, counter, "peal_publishes_accepted_total", "Publishes taken by the router")         \
+    X(NUMBERED, counter, "peal_publishes_numbered_total", "Publishes given an offset")             \
+    X(DUPLICATE, counter, "peal_publishes_duplicate_total", "Publishes seen before")               \
+    X(REFUSED_INVALID, counter, "peal_publishes_refused_total{reason=\"invalid\"}",                \
+      "Publishes not taken")                                                                       \
+    X(REFUSED_QUEUE, counter, "peal_publishes_refused_total{reason=\"queue_full\"}", "")           \
+    X(REFUSED_STORE, counter, "peal_publishes_refused_total{reason=\"store_full\"}", "")           \
+    X(REFUSED_ERROR, counter, "peal_publishes_refused_total{reason=\"error\"}", "")                \
+    X(ROUTER_DROPPED, counter, "peal_router_replies_dropped_total", "Replies to peers not there")  \
+    X(NODES, gauge, "peal_router_nodes", "Nodes linked to this router")                            \
+    X(GROUPS, gauge, "peal_router_groups", "Group entries in memory")                              \
+    X(STORED, counter, "peal_store_stored_total", "Messages committed")                            \
+    X(SETTLED, counter, "peal_store_settled_total", "Messages removed because settled")            \
+    X(EXPIRED, counter, "peal_store_expired_total", "Messages removed by TTL or age")              \
+    X(EVICTED, counter, "peal_store_evicted_total", "Unsettled messages removed by a limit")       \
+    X(CORRUPT, counter, "peal_store_corrupt_total", "Records whose checksum failed")               \
+    X(COMMITS, counter, "peal_store_commits_total", "Synced commits")
+
+enum peal_metric {
+#define X(id, kind, name, help) PEAL_M_##id,
+    PEAL_METRICS_TABLE(X)
+#undef X
+        PEAL_M_COUNT
+};
+
+/* Gives the calling thread its block. Without one, its counts are lost; ENOMEM aborts. */
+void peal_metrics_thread_start(void);
+/* Adds change to the calling thread's part of m. */
+void peal_count(enum peal_metric m, int64_t change);
+/* The sum over all threads. */
+int64_t peal_metrics_sum(enum peal_metric m);
+/* Appends everything in Prometheus' text format 0.0.4. */
+void peal_metrics_render(struct peal_buf *out);
+
+#endif

@@ -1,0 +1,75 @@
+/* proto/json.h: JSON in and out.
+ *
+ * In:  jansson checks the whole text (RFC 8259, UTF-8, duplicate names refused, at most
+ *      PEAL_JSON_DEPTH deep); fields are then read as spans of the very bytes that were sent,
+ *      so that a payload reaches the browser as its publisher wrote it (1e2 stays 1e2).
+ * Out: an appender; the caller writes the punctuation. jansson checks it in a fuzz target.
+ *
+ * Thread: any; no state. Memory: a peal_json borrows the text it was read from. */
+#ifndef PEAL_PROTO_JSON_H
+#define PEAL_PROTO_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/span.h"
+
+enum { PEAL_JSON_FIELDS_MAX = 64 };
+
+enum peal_json_kind {
+    PEAL_JSON_ABSENT,
+    PEAL_JSON_NULL,
+    PEAL_JSON_BOOL,
+    PEAL_JSON_NUMBER,
+    PEAL_JSON_STRING,
+    PEAL_JSON_ARRAY,
+    PEAL_JSON_OBJECT
+};
+
+/* Checks one whole JSON text. Errors: PEAL_EBAD_JSON, with a sentence in why (may be NULL)
+ * that names line and column. Numbers beyond 64 bits and \u0000 are fine. */
+enum peal_err peal_json_check(struct peal_span text, char *why, size_t why_size);
+
+/* What the checked value is, by its first character (blanks before it are skipped). */
+enum peal_json_kind peal_json_kind_of(struct peal_span value);
+
+/* The top-level fields of one object, in order. Names with escapes in them are refused. */
+struct peal_json {
+    struct peal_json_field {
+        struct peal_span name;  /* without quotes */
+        struct peal_span value; /* the exact bytes, without blanks around them */
+        enum peal_json_kind kind;
+    } fields[PEAL_JSON_FIELDS_MAX];
+    size_t count;
+};
+
+/* Reads the fields of an object that peal_json_check accepted. Errors: PEAL_EBAD_MESSAGE when it
+ * is not an object, has too many fields, or a name with an escape. */
+enum peal_err peal_json_object(struct peal_span checked, struct peal_json *out);
+/* The field called name, or NULL. */
+const struct peal_json_field *peal_json_get(const struct peal_json *json, const char *name);
+
+/* Walks an array that peal_json_check accepted: set *at to 0; true gives the next element's
+ * span; false means the end. Also false at once when it is not an array. */
+bool peal_json_next(struct peal_span checked, size_t *at, struct peal_span *element);
+
+/* Appends the characters of a checked string value, unescaped. \u0000 gives a NUL byte; lone
+ * surrogates were refused by the check. Errors: PEAL_EBAD_FIELD when value is not a string. */
+enum peal_err peal_json_string(struct peal_span value, struct peal_buf *out);
+/* A non-negative integer below 2^53. Errors: PEAL_EBAD_FIELD. */
+enum peal_err peal_json_u64(struct peal_span value, uint64_t *out);
+enum peal_err peal_json_bool(struct peal_span value, bool *out);
+
+/* Appends text as a JSON string with its quotes. text must be UTF-8. Escapes ", \ and C0 as the
+ * RFC demands, U+2028 and U+2029 because old JavaScript trips over them, nothing else. */
+void peal_json_add_string(struct peal_buf *out, struct peal_span text);
+/* Appends bytes as a JSON string in base64 (RFC 4648 section 4). */
+void peal_json_add_base64(struct peal_buf *out, struct peal_span bytes);
+/* Decodes base64 text. Errors: PEAL_EBAD_FIELD (also for blanks and bad padding). */
+enum peal_err peal_base64_decode(struct peal_span text, struct peal_buf *out);
+/* Is this valid UTF-8 (RFC 3629: no surrogates, no overlong forms)? */
+bool peal_utf8_valid(struct peal_span text);
+
+#endif

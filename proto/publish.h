@@ -1,0 +1,51 @@
+/* proto/publish.h: what backends hand in, at every door: one object or a list of objects.
+ *
+ *   {"group" | "user" | "groups" | "users": ..., "data" | "text" | "data_base64": ...,
+ *    "event"?, "message_id"?, "ttl_ms"?, "collapse"?}
+ *
+ * As JSON (first byte `{` or `[`) or msgpack (a map or an array of maps). `data`: any JSON value,
+ * kept as the span of text that was sent; from msgpack map, array, number, bool and nil become
+ * JSON, str becomes text, bin binary. `text` is a bare string and `data_base64` bytes (JSON
+ * only). Exactly one of the three. Unknown fields are ignored. `groups` and `users` become one
+ * item per target, in order.
+ *
+ * Thread: any; no state. Memory: items borrow the input and the request's own arena; both must
+ * live as long as the items are used. */
+#ifndef PEAL_PROTO_PUBLISH_H
+#define PEAL_PROTO_PUBLISH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/span.h"
+#include "proto/msg.h"
+
+struct peal_publish_item {
+    enum peal_err err;        /* PEAL_OK, or why this one is refused; then env is incomplete */
+    char why[120];            /* sentence for the publisher, names the field; "" when OK */
+    char field[32];           /* the field at fault, or "" */
+    struct peal_envelope env; /* group id event data data_kind ttl_ms collapse flags are set */
+};
+
+struct peal_publish_request {
+    struct peal_publish_item *items;
+    size_t count;
+    bool list; /* answer with a list of results: a list was given, or groups, or users */
+    void *arena;
+};
+
+struct peal_publish_limits {
+    uint64_t message_bytes; /* of data; larger: PEAL_ETOO_LARGE */
+    uint64_t targets;       /* of the whole request; more: PEAL_ELIMIT */
+};
+
+/* Decodes body. Errors of the whole: PEAL_EBAD_JSON, PEAL_EBAD_MESSAGE, PEAL_ETOO_LARGE (more than
+ * PEAL_BATCH_MESSAGES objects), PEAL_ELIMIT, PEAL_ENOMEM, with a sentence in why; *out then needs
+ * no fini. Errors of single objects stay with their items: PEAL_EMISSING_FIELD, PEAL_EBAD_FIELD,
+ * PEAL_EBAD_GROUP, PEAL_ETOO_LARGE. */
+enum peal_err peal_publish_decode(struct peal_span body, const struct peal_publish_limits *limits,
+                                  struct peal_publish_request *out, char *why, size_t why_size);
+void peal_publish_fini(struct peal_publish_request *request);
+
+#endif
