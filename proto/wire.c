@@ -1,0 +1,569 @@
+/* Two const tables describe the bus: `fields` says what a field is and where it lives in struct
+ * peal_frame, `frames` says which fields a type carries and in which order. The envelope has a
+ * table of the same kind.
+ *
+ * msgpack-c packs. Reading is done by a cursor of our own instead of msgpack-c's unpacker: the
+ * counts that a sender declares have to be checked against the bytes that are left before
+ * anything is allocated, and once that walk exists it is the whole decoder. It allocates nothing
+ * but a frame's lists. A unit test holds it against msgpack-c's own unpacker. */
+#include "proto/wire.h"
+
+#include <msgpack.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+
+/* ---- cursor ---------------------------------------------------------------------------- */
+
+enum token_kind { T_NIL, T_BOOL, T_UINT, T_NEGATIVE, T_FLOAT, T_STR, T_BIN, T_EXT, T_ARRAY, T_MAP };
+
+struct token {
+    enum token_kind kind;
+    uint64_t number;        /* value of T_UINT and T_BOOL; elements of T_ARRAY, pairs of T_MAP */
+    struct peal_span bytes; /* of T_STR, T_BIN */
+};
+
+struct cursor {
+    const unsigned char *at;
+    const unsigned char *end;
+};
+
+static size_t left(const struct cursor *c)
+{
+    return (size_t)(c->end - c->at);
+}
+
+static bool take_number(struct cursor *c, size_t size, uint64_t *out)
+{
+    if (left(c) < size) return false;
+    uint64_t number = 0;
+    for (size_t i = 0; i < size; i++)
+        number = number << 8 | c->at[i];
+    c->at += size;
+    *out = number;
+    return true;
+}
+
+static bool take_bytes(struct cursor *c, enum token_kind kind, uint64_t size, struct token *out)
+{
+    if (size > left(c)) return false;
+    *out = (struct token){.kind = kind, .bytes = peal_span_make(c->at, (size_t)size)};
+    c->at += size;
+    return true;
+}
+
+/* Every element takes at least one byte, so a count beyond the bytes left is a lie. */
+static bool take_count(struct cursor *c, enum token_kind kind, uint64_t count, struct token *out)
+{
+    uint64_t elements = kind == T_MAP ? count * 2 : count;
+    if (elements > left(c)) return false;
+    *out = (struct token){.kind = kind, .number = count};
+    return true;
+}
+
+static bool take_int(struct cursor *c, size_t size, struct token *out)
+{
+    uint64_t number;
+    if (!take_number(c, size, &number)) return false;
+    bool negative = (number >> (size * 8 - 1)) != 0;
+    *out = (struct token){.kind = negative ? T_NEGATIVE : T_UINT, .number = number};
+    return true;
+}
+
+/* Takes one header with its bytes; the elements of containers follow. False: malformed.
+ * Source: github.com/msgpack/msgpack/blob/master/spec.md, "Formats". */
+static bool take(struct cursor *c, struct token *out)
+{
+    if (left(c) == 0) return false;
+    unsigned char b = *c->at++;
+    uint64_t n;
+    *out = (struct token){0};
+    if (b <= 0x7f) {
+        *out = (struct token){.kind = T_UINT, .number = b};
+        return true;
+    }
+    if (b <= 0x8f) return take_count(c, T_MAP, b & 0x0f, out);
+    if (b <= 0x9f) return take_count(c, T_ARRAY, b & 0x0f, out);
+    if (b <= 0xbf) return take_bytes(c, T_STR, b & 0x1f, out);
+    if (b >= 0xe0) {
+        out->kind = T_NEGATIVE;
+        return true;
+    }
+    switch (b) {
+    case 0xc0:
+        return true; /* nil */
+    case 0xc2:
+    case 0xc3:
+        *out = (struct token){.kind = T_BOOL, .number = b & 1};
+        return true;
+    case 0xc4:
+    case 0xc5:
+    case 0xc6:
+        return take_number(c, (size_t)1 << (b - 0xc4), &n) && take_bytes(c, T_BIN, n, out);
+    case 0xc7:
+    case 0xc8:
+    case 0xc9: /* ext: a length, a type byte, the bytes */
+        return take_number(c, (size_t)1 << (b - 0xc7), &n) && take_bytes(c, T_EXT, n + 1, out);
+    case 0xca:
+    case 0xcb:
+        out->kind = T_FLOAT;
+        return take_number(c, b == 0xca ? 4 : 8, &n);
+    case 0xcc:
+    case 0xcd:
+    case 0xce:
+    case 0xcf:
+        out->kind = T_UINT;
+        return take_number(c, (size_t)1 << (b - 0xcc), &out->number);
+    case 0xd0:
+    case 0xd1:
+    case 0xd2:
+    case 0xd3:
+        return take_int(c, (size_t)1 << (b - 0xd0), out);
+    case 0xd4:
+    case 0xd5:
+    case 0xd6:
+    case 0xd7:
+    case 0xd8: /* fixext: a type byte and 1, 2, 4, 8 or 16 bytes */
+        return take_bytes(c, T_EXT, ((uint64_t)1 << (b - 0xd4)) + 1, out);
+    case 0xd9:
+    case 0xda:
+    case 0xdb:
+        return take_number(c, (size_t)1 << (b - 0xd9), &n) && take_bytes(c, T_STR, n, out);
+    case 0xdc:
+    case 0xdd:
+        return take_number(c, b == 0xdc ? 2 : 4, &n) && take_count(c, T_ARRAY, n, out);
+    case 0xde:
+    case 0xdf:
+        return take_number(c, b == 0xde ? 2 : 4, &n) && take_count(c, T_MAP, n, out);
+    default: /* 0xc1 is never used */
+        return false;
+    }
+}
+
+/* Skips one value with all that is inside it. An explicit stack of what is still to come, one
+ * counter per level, so that input cannot exhaust ours. */
+static bool skip(struct cursor *c)
+{
+    uint64_t todo[PEAL_WIRE_DEPTH];
+    size_t depth = 0;
+    todo[0] = 1;
+    for (;;) {
+        while (todo[depth] == 0) {
+            if (depth == 0) return true;
+            depth--;
+        }
+        todo[depth]--;
+        struct token token;
+        if (!take(c, &token)) return false;
+        if (token.kind != T_ARRAY && token.kind != T_MAP) continue;
+        if (depth + 1 == PEAL_WIRE_DEPTH) return false;
+        todo[++depth] = token.kind == T_MAP ? token.number * 2 : token.number;
+    }
+}
+
+enum peal_err peal_wire_check(struct peal_span bytes)
+{
+    struct cursor c = {(const unsigned char *)bytes.at,
+                       (const unsigned char *)bytes.at + bytes.size};
+    return skip(&c) && left(&c) == 0 ? PEAL_OK : PEAL_EBAD_MESSAGE;
+}
+
+/* ---- fields ---------------------------------------------------------------------------- */
+
+enum field_kind { K_U64, K_SPAN, K_SPANS, K_NUMBERS, K_POSITIONS };
+
+struct field {
+    enum field_kind kind;
+    size_t at;  /* offset in the struct */
+    size_t max; /* bytes of a K_SPAN, 0 = any */
+};
+
+static int buf_write(void *ctx, const char *at, size_t size)
+{
+    peal_buf_add(ctx, at, size);
+    return 0; /* a failure is remembered by the buffer */
+}
+
+static void pack_to_buf(msgpack_packer *pk, struct peal_buf *out)
+{
+    msgpack_packer_init(pk, out, buf_write);
+}
+
+static void pack_span(msgpack_packer *pk, struct peal_span span)
+{
+    if (span.at == NULL) {
+        msgpack_pack_nil(pk);
+        return;
+    }
+    msgpack_pack_bin(pk, span.size);
+    if (span.size > 0) msgpack_pack_bin_body(pk, span.at, span.size);
+}
+
+static bool read_span(struct cursor *c, size_t max, struct peal_span *out)
+{
+    struct token token;
+    if (!take(c, &token)) return false;
+    if (token.kind == T_NIL) {
+        *out = (struct peal_span){0};
+        return true;
+    }
+    if (token.kind != T_BIN && token.kind != T_STR) return false;
+    if (max != 0 && token.bytes.size > max) return false;
+    *out = token.bytes;
+    return true;
+}
+
+static bool read_u64(struct cursor *c, uint64_t *out)
+{
+    struct token token;
+    if (!take(c, &token) || token.kind != T_UINT) return false;
+    *out = token.number;
+    return true;
+}
+
+/* ---- frames ---------------------------------------------------------------------------- */
+
+enum {
+    F_req,
+    F_boot,
+    F_seq,
+    F_group,
+    F_id,
+    F_epoch,
+    F_offset,
+    F_head,
+    F_first,
+    F_from,
+    F_to,
+    F_upto,
+    F_limit,
+    F_bytes,
+    F_unread,
+    F_rev,
+    F_why,
+    F_code,
+    F_flags,
+    F_message,
+    F_envelope,
+    F_entries,
+    F_positions,
+    F_offsets,
+    F_END = -1
+};
+
+#define U64(name)       [F_##name] = {K_U64, offsetof(struct peal_frame, name), 0}
+#define SPAN(name, max) [F_##name] = {K_SPAN, offsetof(struct peal_frame, name), max}
+static const struct field fields[] = {
+    U64(req),
+    U64(boot),
+    U64(seq),
+    SPAN(group, PEAL_NAME_MAX),
+    SPAN(id, PEAL_MESSAGE_ID_MAX),
+    U64(epoch),
+    U64(offset),
+    U64(head),
+    U64(first),
+    U64(from),
+    U64(to),
+    U64(upto),
+    U64(limit),
+    U64(bytes),
+    U64(unread),
+    U64(rev),
+    U64(why),
+    U64(code),
+    U64(flags),
+    SPAN(message, 1024),
+    SPAN(envelope, 0),
+    [F_entries] = {K_SPANS, offsetof(struct peal_frame, entries), 0},
+    [F_positions] = {K_POSITIONS, offsetof(struct peal_frame, positions), 0},
+    [F_offsets] = {K_NUMBERS, offsetof(struct peal_frame, offsets), 0},
+};
+#undef U64
+#undef SPAN
+
+enum { FIELDS_MAX = 13 };
+#define FRAME(type, ...) [PEAL_F_##type] = {#type, {__VA_ARGS__, F_END}}
+static const struct {
+    const char *name;
+    signed char fields[FIELDS_MAX];
+} frames[PEAL_FRAME_TYPES] = {
+    FRAME(BEAT, F_boot),
+    FRAME(JOIN, F_req, F_group),
+    FRAME(LEAVE, F_group),
+    FRAME(SYNC, F_seq, F_flags, F_positions),
+    FRAME(PUBLISH, F_req, F_entries),
+    FRAME(FETCH, F_req, F_group, F_epoch, F_offset, F_limit, F_bytes, F_flags),
+    FRAME(MARK, F_req, F_group, F_flags, F_upto, F_offsets),
+    FRAME(PUBLISHED, F_req, F_entries, F_code, F_message),
+    FRAME(RECEIPT, F_id, F_group, F_epoch, F_offset, F_flags, F_code, F_message),
+    FRAME(PAGE, F_req, F_group, F_epoch, F_offset, F_head, F_first, F_unread, F_rev, F_flags,
+          F_entries, F_code, F_message),
+    FRAME(MARKED, F_req, F_group, F_unread, F_rev, F_code, F_message),
+    FRAME(BATCH, F_boot, F_seq, F_entries),
+    FRAME(MESSAGE, F_envelope, F_flags),
+    FRAME(JOINED, F_req, F_group, F_epoch, F_offset, F_first, F_unread, F_rev, F_flags, F_code,
+          F_message),
+    FRAME(AT, F_group, F_epoch, F_offset, F_first, F_unread, F_rev, F_flags),
+    FRAME(STATE, F_group, F_upto, F_offsets, F_unread, F_rev, F_flags),
+    FRAME(SKIP, F_group, F_from, F_to),
+    FRAME(GAP, F_group, F_from, F_to, F_why),
+};
+#undef FRAME
+
+const char *peal_frame_name(enum peal_frame_type type)
+{
+    size_t i = (size_t)type;
+    return i < PEAL_FRAME_TYPES && frames[i].name != NULL ? frames[i].name : "?";
+}
+
+const char *peal_gap_word(uint64_t why)
+{
+    static const char *const words[] = {"unrepaired", "evicted", "epoch",
+                                        "slow",       "corrupt", "unrepaired"};
+    return why < sizeof words / sizeof words[0] ? words[why] : words[0];
+}
+
+static size_t field_count(const signed char *list)
+{
+    size_t n = 0;
+    while (list[n] != F_END)
+        n++;
+    return n;
+}
+
+static void pack_field(msgpack_packer *pk, const struct field *field,
+                       const struct peal_frame *frame)
+{
+    const void *at = (const char *)frame + field->at;
+    switch (field->kind) {
+    case K_U64:
+        msgpack_pack_uint64(pk, *(const uint64_t *)at);
+        return;
+    case K_SPAN:
+        pack_span(pk, *(const struct peal_span *)at);
+        return;
+    case K_SPANS:
+        msgpack_pack_array(pk, frame->entries.count);
+        for (size_t i = 0; i < frame->entries.count; i++)
+            pack_span(pk, frame->entries.at[i]);
+        return;
+    case K_NUMBERS:
+        msgpack_pack_array(pk, frame->offsets.count);
+        for (size_t i = 0; i < frame->offsets.count; i++)
+            msgpack_pack_uint64(pk, frame->offsets.at[i]);
+        return;
+    case K_POSITIONS:
+        msgpack_pack_array(pk, frame->positions.count);
+        for (size_t i = 0; i < frame->positions.count; i++) {
+            msgpack_pack_array(pk, 3);
+            pack_span(pk, frame->positions.at[i].group);
+            msgpack_pack_uint64(pk, frame->positions.at[i].epoch);
+            msgpack_pack_uint64(pk, frame->positions.at[i].offset);
+        }
+        return;
+    }
+}
+
+void peal_frame_encode(const struct peal_frame *frame, struct peal_buf *out)
+{
+    PEAL_ASSERT(frame->type > 0);
+    PEAL_ASSERT(frame->type < PEAL_FRAME_TYPES);
+    const signed char *list = frames[frame->type].fields;
+    msgpack_packer pk;
+    pack_to_buf(&pk, out);
+    msgpack_pack_array(&pk, 1 + field_count(list));
+    msgpack_pack_uint64(&pk, (uint64_t)frame->type);
+    for (; *list != F_END; list++)
+        pack_field(&pk, &fields[*list], frame);
+}
+
+static enum peal_err read_list(struct cursor *c, enum field_kind kind, struct peal_frame *frame)
+{
+    struct token token;
+    if (!take(c, &token) || token.kind != T_ARRAY) return PEAL_EBAD_MESSAGE;
+    size_t count = (size_t)token.number;
+    if (count == 0) return PEAL_OK;
+    /* take() has seen that at least `count` bytes are left, which bounds the allocation. */
+    if (kind == K_SPANS) {
+        frame->entries.at = calloc(count, sizeof *frame->entries.at);
+        if (frame->entries.at == NULL) return PEAL_ENOMEM;
+        frame->entries.count = count;
+        for (size_t i = 0; i < count; i++) {
+            struct peal_span *entry = &frame->entries.at[i];
+            if (!read_span(c, 0, entry) || entry->at == NULL) return PEAL_EBAD_MESSAGE;
+        }
+    } else if (kind == K_NUMBERS) {
+        frame->offsets.at = calloc(count, sizeof *frame->offsets.at);
+        if (frame->offsets.at == NULL) return PEAL_ENOMEM;
+        frame->offsets.count = count;
+        for (size_t i = 0; i < count; i++)
+            if (!read_u64(c, &frame->offsets.at[i])) return PEAL_EBAD_MESSAGE;
+    } else {
+        frame->positions.at = calloc(count, sizeof *frame->positions.at);
+        if (frame->positions.at == NULL) return PEAL_ENOMEM;
+        frame->positions.count = count;
+        for (size_t i = 0; i < count; i++) {
+            struct peal_position *p = &frame->positions.at[i];
+            if (!take(c, &token) || token.kind != T_ARRAY || token.number != 3)
+                return PEAL_EBAD_MESSAGE;
+            if (!read_span(c, PEAL_NAME_MAX, &p->group) || p->group.size == 0)
+                return PEAL_EBAD_MESSAGE;
+            if (!read_u64(c, &p->epoch) || !read_u64(c, &p->offset)) return PEAL_EBAD_MESSAGE;
+        }
+    }
+    return PEAL_OK;
+}
+
+static enum peal_err read_field(struct cursor *c, const struct field *field,
+                                struct peal_frame *frame)
+{
+    void *at = (char *)frame + field->at;
+    if (field->kind == K_U64) return read_u64(c, at) ? PEAL_OK : PEAL_EBAD_MESSAGE;
+    if (field->kind == K_SPAN) return read_span(c, field->max, at) ? PEAL_OK : PEAL_EBAD_MESSAGE;
+    return read_list(c, field->kind, frame);
+}
+
+static enum peal_err read_frame(struct cursor *c, struct peal_frame *out)
+{
+    struct token token;
+    uint64_t type;
+    if (!take(c, &token) || token.kind != T_ARRAY || token.number < 1) return PEAL_EBAD_MESSAGE;
+    if (!read_u64(c, &type)) return PEAL_EBAD_MESSAGE;
+    if (type >= PEAL_FRAME_TYPES || frames[type].name == NULL) return PEAL_EUNKNOWN_TYPE;
+    out->type = (enum peal_frame_type)type;
+
+    uint64_t given = token.number - 1;
+    for (const signed char *list = frames[type].fields; *list != F_END && given > 0; list++) {
+        enum peal_err err = read_field(c, &fields[*list], out);
+        if (err != PEAL_OK) return err;
+        given--;
+    }
+    for (; given > 0; given--) /* fields of a newer version */
+        if (!skip(c)) return PEAL_EBAD_MESSAGE;
+    return left(c) == 0 ? PEAL_OK : PEAL_EBAD_MESSAGE;
+}
+
+enum peal_err peal_frame_decode(struct peal_span bytes, struct peal_frame *out)
+{
+    *out = (struct peal_frame){0};
+    struct cursor c = {(const unsigned char *)bytes.at,
+                       (const unsigned char *)bytes.at + bytes.size};
+    enum peal_err err = read_frame(&c, out);
+    if (err != PEAL_OK) peal_frame_fini(out);
+    return err;
+}
+
+void peal_frame_fini(struct peal_frame *frame)
+{
+    free(frame->entries.at);
+    free(frame->positions.at);
+    free(frame->offsets.at);
+    *frame = (struct peal_frame){0};
+}
+
+/* ---- envelope -------------------------------------------------------------------------- */
+
+enum { ENVELOPE_VERSION = 1 };
+
+#define U64(name)                                                                                  \
+    {                                                                                              \
+        K_U64, offsetof(struct peal_envelope, name), 0                                             \
+    }
+#define SPAN(name, max)                                                                            \
+    {                                                                                              \
+        K_SPAN, offsetof(struct peal_envelope, name), max                                          \
+    }
+/* In wire order, behind the version. data_kind is an enum and is packed apart, at its place. */
+static const struct field envelope_fields[] = {
+    SPAN(id, PEAL_MESSAGE_ID_MAX),
+    SPAN(group, PEAL_NAME_MAX),
+    U64(epoch),
+    U64(offset),
+    U64(ts_ms),
+    SPAN(event, PEAL_EVENT_MAX),
+    SPAN(data, 0),
+    SPAN(from, PEAL_NAME_MAX),
+    U64(ttl_ms),
+    SPAN(collapse, PEAL_COLLAPSE_MAX),
+    U64(flags),
+    SPAN(trace, PEAL_MESSAGE_ID_MAX),
+};
+#undef U64
+#undef SPAN
+enum { ENVELOPE_FIELDS = sizeof envelope_fields / sizeof envelope_fields[0] };
+
+void peal_envelope_encode(const struct peal_envelope *env, struct peal_buf *out)
+{
+    msgpack_packer pk;
+    pack_to_buf(&pk, out);
+    msgpack_pack_array(&pk, 2 + ENVELOPE_FIELDS);
+    msgpack_pack_uint64(&pk, ENVELOPE_VERSION);
+    msgpack_pack_uint64(&pk, (uint64_t)env->data_kind);
+    for (size_t i = 0; i < ENVELOPE_FIELDS; i++) {
+        const void *at = (const char *)env + envelope_fields[i].at;
+        if (envelope_fields[i].kind == K_U64)
+            msgpack_pack_uint64(&pk, *(const uint64_t *)at);
+        else
+            pack_span(&pk, *(const struct peal_span *)at);
+    }
+}
+
+enum peal_err peal_envelope_decode(struct peal_span bytes, struct peal_envelope *out)
+{
+    *out = (struct peal_envelope){0};
+    struct peal_envelope env = {0};
+    struct cursor c = {(const unsigned char *)bytes.at,
+                       (const unsigned char *)bytes.at + bytes.size};
+    struct token token;
+    uint64_t version;
+    uint64_t kind;
+    if (!take(&c, &token) || token.kind != T_ARRAY || token.number < 2 + ENVELOPE_FIELDS)
+        return PEAL_EBAD_MESSAGE;
+    if (!read_u64(&c, &version) || version != ENVELOPE_VERSION) return PEAL_EBAD_MESSAGE;
+    if (!read_u64(&c, &kind) || kind >= PEAL_DATA_KIND_COUNT) return PEAL_EBAD_MESSAGE;
+    env.data_kind = (enum peal_data_kind)kind;
+    for (size_t i = 0; i < ENVELOPE_FIELDS; i++) {
+        void *at = (char *)&env + envelope_fields[i].at;
+        bool fine = envelope_fields[i].kind == K_U64 ? read_u64(&c, at)
+                                                     : read_span(&c, envelope_fields[i].max, at);
+        if (!fine) return PEAL_EBAD_MESSAGE;
+    }
+    for (uint64_t more = token.number - 2 - ENVELOPE_FIELDS; more > 0; more--)
+        if (!skip(&c)) return PEAL_EBAD_MESSAGE;
+    if (left(&c) != 0) return PEAL_EBAD_MESSAGE;
+    if (env.group.size == 0 || env.data.at == NULL) return PEAL_EBAD_MESSAGE;
+    *out = env;
+    return PEAL_OK;
+}
+
+/* ---- topics ---------------------------------------------------------------------------- */
+
+void peal_topic_of(uint64_t boot, char out[PEAL_TOPIC_SIZE])
+{
+    static const char hex[] = "0123456789abcdef";
+    out[0] = 'n';
+    for (int i = PEAL_TOPIC_SIZE - 1; i > 0; i--) {
+        out[i] = hex[boot & 15];
+        boot >>= 4;
+    }
+}
+
+enum peal_err peal_topic_parse(struct peal_span topic, uint64_t *boot)
+{
+    if (topic.size != PEAL_TOPIC_SIZE || topic.at[0] != 'n') return PEAL_EBAD_FIELD;
+    uint64_t number = 0;
+    for (size_t i = 1; i < topic.size; i++) {
+        char c = topic.at[i];
+        unsigned digit;
+        if (c >= '0' && c <= '9')
+            digit = (unsigned)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            digit = (unsigned)(c - 'a') + 10;
+        else
+            return PEAL_EBAD_FIELD;
+        number = number << 4 | digit;
+    }
+    *boot = number;
+    return PEAL_OK;
+}
