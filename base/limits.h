@@ -15,25 +15,26 @@ enum {
     PEAL_JSON_DEPTH = 32,       /* nesting of what clients and publishers send */
     PEAL_WIRE_DEPTH = 32,       /* nesting of msgpack; msgpack-c's own limit is the same */
 
-    PEAL_HEAD_MAX = 8192,          /* bytes of a request head on the browser port */
-    PEAL_HEADERS_MAX = 64,         /* header lines of a request */
-    PEAL_FRAGMENTS_MAX = 64,       /* frames of one message (RELIABILITY S8) */
-    PEAL_HANDSHAKE_MS = 10000,     /* from accept to the end of the request head */
-    PEAL_HELLO_MS = 10000,         /* from 101 to an accepted hello where a token is needed */
-    PEAL_CONTINUATION_MS = 10000,  /* between the first and the last fragment */
-    PEAL_CLOSE_MS = 3000,          /* from our Close frame to cutting the connection */
-    PEAL_HALF_OPEN_MAX = 4096,     /* handshakes under way per worker */
-    PEAL_HALF_OPEN_IP_MAX = 256,   /* of them from one address */
-    PEAL_WELCOME_MS = 2000,        /* welcome does not wait longer for a router */
-    PEAL_REQUEST_MS = 5000,        /* a request to a router is answered or given up */
-    PEAL_ACK_JOIN_MS = 50,         /* acks of one inbox wait this long to be joined */
-    PEAL_BEAT_MS = 1000,           /* beats between node and router */
-    PEAL_BEAT_LOST_MS = 3500,      /* silence after which the other side counts as gone */
-    PEAL_PAGE_MESSAGES = 256,      /* of one replay page */
-    PEAL_PAGE_BYTES = 256 * 1024,  /* of one replay page; a single larger message still fits */
-    PEAL_REPAIRS_MAX = 8,          /* replays in flight per worker */
-    PEAL_ACK_OFFSETS_MAX = 1024,   /* single offsets in one ack */
-    PEAL_INBOX_MESSAGES_MAX = 8192 /* kept per inbox: its bitmaps live in the head record */
+    PEAL_HEAD_MAX = 8192,           /* bytes of a request head on the browser port */
+    PEAL_HEADERS_MAX = 64,          /* header lines of a request */
+    PEAL_FRAGMENTS_MAX = 64,        /* frames of one message (RELIABILITY S8) */
+    PEAL_HANDSHAKE_MS = 10000,      /* from accept to the end of the request head */
+    PEAL_HELLO_MS = 10000,          /* from 101 to an accepted hello where a token is needed */
+    PEAL_CONTINUATION_MS = 10000,   /* between the first and the last fragment */
+    PEAL_CLOSE_MS = 3000,           /* from our Close frame to cutting the connection */
+    PEAL_HALF_OPEN_MAX = 4096,      /* handshakes under way per worker */
+    PEAL_HALF_OPEN_IP_MAX = 256,    /* of them from one address */
+    PEAL_WELCOME_MS = 2000,         /* welcome does not wait longer for a router */
+    PEAL_REQUEST_MS = 5000,         /* a request to a router is answered or given up */
+    PEAL_ACK_JOIN_MS = 50,          /* acks of one inbox wait this long to be joined */
+    PEAL_BEAT_MS = 1000,            /* beats between node and router */
+    PEAL_BEAT_LOST_MS = 3500,       /* silence after which the other side counts as gone */
+    PEAL_PAGE_MESSAGES = 256,       /* of one replay page */
+    PEAL_PAGE_BYTES = 256 * 1024,   /* of one replay page; a single larger message still fits */
+    PEAL_REPAIRS_MAX = 8,           /* replays in flight per worker */
+    PEAL_ACK_OFFSETS_MAX = 1024,    /* single offsets in one ack */
+    PEAL_WIRE_BYTES_MAX = 16 << 20, /* of one message on the bus */
+    PEAL_INBOX_MESSAGES_MAX = 8192  /* kept per inbox: its bitmaps live in the head record */
 };
 
 #endif

@@ -1,17 +1,13 @@
-/* proto/msg.h: a message on its way: the envelope, and the counted object that threads share.
+/* proto/msg.h: the envelope: everything that is known about a message on its way.
  *
- * The envelope is everything that is known about a message; `data` is the publisher's own
- * bytes from end to end. A struct peal_msg is an encoded envelope together with its decoded
- * view: immutable, so the bus decodes it once and every worker reads it.
+ * `data` is the publisher's own bytes from end to end. The encoded form is in proto/wire.h.
  *
- * Thread: an envelope has one owner and borrows its spans; a peal_msg is free-threaded. */
+ * Thread: one owner. Memory: an envelope borrows all its spans. */
 #ifndef PEAL_PROTO_MSG_H
 #define PEAL_PROTO_MSG_H
 
-#include <stdatomic.h>
 #include <stdint.h>
 
-#include "base/err.h"
 #include "base/span.h"
 
 enum peal_data_kind { PEAL_DATA_JSON, PEAL_DATA_TEXT, PEAL_DATA_BINARY, PEAL_DATA_KIND_COUNT };
@@ -35,17 +31,5 @@ struct peal_envelope {
 enum {
     PEAL_MSG_ID_GIVEN = 1, /* the id came from the publisher: it takes part in dedup */
 };
-
-struct peal_msg {
-    _Atomic uint32_t refs;
-    uint32_t size;
-    struct peal_envelope env; /* its spans point into bytes */
-    char bytes[];             /* the encoded envelope */
-};
-
-/* Copies and decodes one encoded envelope. Errors: PEAL_EBAD_MESSAGE, PEAL_ENOMEM. */
-enum peal_err peal_msg_new(struct peal_span encoded, struct peal_msg **out);
-struct peal_msg *peal_msg_ref(struct peal_msg *msg);
-void peal_msg_unref(struct peal_msg *msg); /* NULL is fine */
 
 #endif

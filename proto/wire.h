@@ -40,7 +40,7 @@ enum peal_frame_type {
     PEAL_F_MARKED,    /* req group unread rev code message */
     /* router -> node, topic */
     PEAL_F_BATCH,   /* boot seq entries: one link sequence per node; empty = beat */
-    PEAL_F_MESSAGE, /* envelope flags */
+    PEAL_F_MESSAGE, /* envelope flags unread rev: the last two of an inbox, after this message */
     PEAL_F_JOINED,  /* req group epoch offset first unread rev flags code message */
     PEAL_F_AT,      /* group epoch offset first unread rev: the true position, after a sync */
     PEAL_F_STATE,   /* group upto offsets unread rev flags: marks changed */

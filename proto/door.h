@@ -1,0 +1,32 @@
+/* proto/door.h: the acknowledged door for publishers that speak msgpack.
+ *
+ *   {"op": "publish", "req": u64, "messages": [object, ...]}  ->  {"req": u64, "results": [...]}
+ *
+ * The objects are those of proto/publish.h. A result is {id, group, epoch, offset, ack,
+ * duplicate?} or {"error": {code, message, field?}}, in the order of the messages.
+ *
+ * Thread: any; no state. */
+#ifndef PEAL_PROTO_DOOR_H
+#define PEAL_PROTO_DOOR_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/span.h"
+#include "proto/wire.h"
+
+struct peal_door_call {
+    uint64_t req;
+    struct peal_buf messages; /* the list again, as input for peal_publish_decode */
+};
+
+/* Errors: PEAL_EBAD_MESSAGE, PEAL_EUNKNOWN_TYPE (another op), PEAL_EMISSING_FIELD, PEAL_ENOMEM,
+ * with a sentence in why; out->req is set as far as it was found and there is nothing to free. */
+enum peal_err peal_door_decode(struct peal_span bytes, struct peal_door_call *out, char *why,
+                               size_t why_size);
+/* Appends a reply. receipts are RECEIPT frames; `field` of an error is their `id`. */
+void peal_door_encode(uint64_t req, const struct peal_frame *receipts, size_t count,
+                      struct peal_buf *out);
+/* Appends a reply to a call that failed as a whole: {"req", "error": {code, message}}. */
+void peal_door_encode_error(uint64_t req, enum peal_err err, const char *why, struct peal_buf *out);
+
+#endif

@@ -1,0 +1,381 @@
+/* One thread waits on all sockets and on the two mailboxes of the store. A turn takes a bounded
+ * share from each, in the order store, nodes, backends, and ends with one flush: what a turn
+ * produced for a node leaves as one batch.
+ *
+ * Sending never waits: XPUB drops at its high-water mark, which the link sequence shows to the
+ * node; ROUTER refuses, which is counted, and every request has a timeout at the asking side. */
+#include "router/ingress.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mailbox.h"
+#include "base/metrics.h"
+#include "proto/wire.h"
+#include "router/shard.h"
+#include "storage/store.h"
+
+enum {
+    TURN_MESSAGES = 512,   /* taken from one socket per turn */
+    TICK_MS = 250,         /* longest wait, so that beats are on time */
+    SEND_HWM = 10000,      /* messages per peer */
+    LINGER_MS = 1000,      /* for answers under way when the router stops */
+    MAILBOX_SLOTS = 16384, /* see the assertions: results always find room */
+};
+_Static_assert((int)MAILBOX_SLOTS >= (int)PEAL_STORE_OPS_MAX, "every operation has room");
+_Static_assert((int)MAILBOX_SLOTS >= (int)PEAL_STORE_READS_MAX, "every page has room");
+
+struct peal_ingress {
+    const struct peal_config *config;
+    pthread_t thread;
+    _Atomic bool stopping;
+    void *pull;
+    void *rpc;
+    void *xpub;
+    char pull_at[256];
+    char rpc_at[256];
+    char xpub_at[256];
+    struct peal_store *store;
+    struct peal_shard *shard;
+    struct peal_mailbox done;  /* struct peal_store_op, from the store thread */
+    struct peal_mailbox pages; /* struct peal_store_fetch, from the reader thread */
+};
+
+/* ---- what the shard says ----------------------------------------------------------------- */
+
+static void io_reply(void *ctx, const struct peal_peer *peer, struct peal_span bytes)
+{
+    struct peal_ingress *in = ctx;
+    int rc = zmq_send(in->rpc, peer->id, peer->id_size, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    for (int i = 0; rc >= 0 && i < peer->delimiters; i++)
+        rc = zmq_send(in->rpc, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    if (rc >= 0) rc = zmq_send(in->rpc, bytes.at, bytes.size, ZMQ_DONTWAIT);
+    if (rc < 0) peal_count(PEAL_M_ROUTER_DROPPED, 1);
+}
+
+static void io_topic(void *ctx, uint64_t boot, struct peal_span bytes)
+{
+    struct peal_ingress *in = ctx;
+    char topic[PEAL_TOPIC_SIZE];
+    peal_topic_of(boot, topic);
+    if (zmq_send(in->xpub, topic, sizeof topic, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
+    if (zmq_send(in->xpub, bytes.at, bytes.size, ZMQ_DONTWAIT) < 0)
+        peal_log(PEAL_LOG_WARN, "xpub.send_failed", "error=%s", zmq_strerror(errno));
+}
+
+static enum peal_err io_submit(void *ctx, struct peal_store_op *op)
+{
+    return peal_store_submit(((struct peal_ingress *)ctx)->store, op);
+}
+
+static enum peal_err io_read(void *ctx, struct peal_store_fetch *fetch)
+{
+    return peal_store_read(((struct peal_ingress *)ctx)->store, fetch);
+}
+
+/* ---- what the store says, on its threads --------------------------------------------------- */
+
+static void store_on_done(void *ctx, struct peal_store_op *op)
+{
+    enum peal_err err = peal_mailbox_push(&((struct peal_ingress *)ctx)->done, op);
+    PEAL_ASSERT(err == PEAL_OK);
+}
+
+static void store_on_page(void *ctx, struct peal_store_fetch *fetch)
+{
+    enum peal_err err = peal_mailbox_push(&((struct peal_ingress *)ctx)->pages, fetch);
+    PEAL_ASSERT(err == PEAL_OK);
+}
+
+/* ---- the thread ---------------------------------------------------------------------------- */
+
+static void take_results(struct peal_ingress *in)
+{
+    void *item;
+    peal_mailbox_arm(&in->done);
+    while ((item = peal_mailbox_pop(&in->done)) != NULL)
+        peal_shard_on_done(in->shard, item);
+    peal_mailbox_arm(&in->pages);
+    while ((item = peal_mailbox_pop(&in->pages)) != NULL)
+        peal_shard_on_page(in->shard, item);
+}
+
+/* Skips the rest of a multipart message. */
+static void skip_parts(void *socket)
+{
+    int more = 1;
+    size_t size = sizeof more;
+    while (zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size) == 0 && more) {
+        zmq_msg_t part;
+        zmq_msg_init(&part);
+        int rc = zmq_msg_recv(&part, socket, ZMQ_DONTWAIT);
+        zmq_msg_close(&part);
+        if (rc < 0) return;
+    }
+}
+
+static bool take_rpc(struct peal_ingress *in)
+{
+    struct peal_peer peer = {0};
+    char id[256];
+    int n = zmq_recv(in->rpc, id, sizeof id, ZMQ_DONTWAIT);
+    if (n < 0) return false;
+    PEAL_ASSERT(n <= (int)sizeof peer.id); /* ZeroMQ's own limit of a routing id */
+    peer.id_size = (unsigned char)n;
+    memcpy(peer.id, id, (size_t)n);
+
+    zmq_msg_t body;
+    zmq_msg_init(&body);
+    bool found = false;
+    while (!found) {
+        int more = 0;
+        size_t size = sizeof more;
+        zmq_getsockopt(in->rpc, ZMQ_RCVMORE, &more, &size);
+        if (!more || zmq_msg_recv(&body, in->rpc, ZMQ_DONTWAIT) < 0) break;
+        if (zmq_msg_size(&body) > 0)
+            found = true;
+        else if (peer.delimiters < UINT8_MAX)
+            peer.delimiters++;
+    }
+    skip_parts(in->rpc);
+    if (found)
+        peal_shard_on_rpc(in->shard, &peer,
+                          peal_span_make(zmq_msg_data(&body), zmq_msg_size(&body)));
+    zmq_msg_close(&body);
+    return true;
+}
+
+static bool take_push(struct peal_ingress *in)
+{
+    zmq_msg_t body;
+    zmq_msg_init(&body);
+    bool got = zmq_msg_recv(&body, in->pull, ZMQ_DONTWAIT) >= 0;
+    if (got) {
+        /* Parts of a multipart message are publishes of their own. */
+        peal_shard_on_push(in->shard, peal_span_make(zmq_msg_data(&body), zmq_msg_size(&body)));
+    }
+    zmq_msg_close(&body);
+    return got;
+}
+
+static bool take_subscription(struct peal_ingress *in)
+{
+    char event[1 + PEAL_TOPIC_SIZE + 1]; /* longer ones are cut and then match no topic */
+    int n = zmq_recv(in->xpub, event, sizeof event, ZMQ_DONTWAIT);
+    if (n < 0) return false;
+    uint64_t boot;
+    if (n == 1 + PEAL_TOPIC_SIZE && event[0] == 1 &&
+        peal_topic_parse(peal_span_make(event + 1, PEAL_TOPIC_SIZE), &boot) == PEAL_OK)
+        peal_shard_on_link(in->shard, boot);
+    return true;
+}
+
+static void turn(struct peal_ingress *in, bool wait)
+{
+    zmq_pollitem_t items[] = {
+        {NULL, in->done.fd, ZMQ_POLLIN, 0}, {NULL, in->pages.fd, ZMQ_POLLIN, 0},
+        {in->xpub, 0, ZMQ_POLLIN, 0},       {in->rpc, 0, ZMQ_POLLIN, 0},
+        {in->pull, 0, ZMQ_POLLIN, 0},
+    };
+    /* PULL is last, so that it can be left out. */
+    int count = peal_shard_waiting(in->shard) > 0 ? 4 : 5;
+    if (zmq_poll(items, count, wait ? TICK_MS : 0) < 0 && errno != EINTR)
+        peal_log(PEAL_LOG_ERROR, "router.poll_failed", "error=%s", zmq_strerror(errno));
+
+    peal_shard_set_time(in->shard, peal_clock_mono_ms(), peal_clock_wall_ms());
+    take_results(in);
+    for (int i = 0; i < TURN_MESSAGES && take_subscription(in); i++) {
+    }
+    for (int i = 0; i < TURN_MESSAGES && take_rpc(in); i++) {
+    }
+    if (count == 5)
+        for (int i = 0; i < TURN_MESSAGES && take_push(in); i++) {
+        }
+    peal_shard_on_tick(in->shard);
+    peal_shard_flush(in->shard);
+}
+
+static void *ingress_run(void *arg)
+{
+    struct peal_ingress *in = arg;
+    pthread_setname_np(pthread_self(), "shard");
+    peal_metrics_thread_start();
+    while (!atomic_load(&in->stopping))
+        turn(in, true);
+    /* What the store has taken is finished and answered; nothing new is read. */
+    while (peal_shard_waiting(in->shard) > 0) {
+        take_results(in);
+        sched_yield();
+    }
+    peal_store_stop(in->store);
+    in->store = NULL;
+    take_results(in);
+    peal_shard_flush(in->shard);
+    return NULL;
+}
+
+/* ---- start and stop ------------------------------------------------------------------------ */
+
+static void set_int(void *socket, int option, int value)
+{
+    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
+    PEAL_ASSERT(rc == 0); /* constants of ours */
+}
+
+static void set_link_options(void *socket)
+{
+    int64_t bytes_max = PEAL_WIRE_BYTES_MAX;
+    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
+    set_int(socket, ZMQ_LINGER, LINGER_MS);
+    set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
+    set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
+    set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
+    set_int(socket, ZMQ_IPV6, 1);
+}
+
+/* tcp://host:0 is written tcp://host:* for ZeroMQ. */
+static void kernel_port(const char *endpoint, char *out, size_t size)
+{
+    size_t n = strlen(endpoint);
+    snprintf(out, size, "%s", endpoint);
+    if (n >= 2 && n < size && strncmp(endpoint, "tcp://", 6) == 0 &&
+        strcmp(endpoint + n - 2, ":0") == 0)
+        out[n - 1] = '*';
+}
+
+static enum peal_err bind_at(void *socket, const char *key, const char *endpoint, char *bound,
+                             size_t bound_size, char *why, size_t why_size)
+{
+    char at[256];
+    kernel_port(endpoint, at, sizeof at);
+    if (zmq_bind(socket, at) != 0) {
+        int error = errno;
+        snprintf(why, why_size, "%s: cannot bind %s: %s", key, endpoint,
+                 error == EADDRINUSE ? "another process uses it" : zmq_strerror(error));
+        return error == EADDRINUSE ? PEAL_EINUSE : PEAL_EIO;
+    }
+    if (bound != NULL) zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &bound_size);
+    return PEAL_OK;
+}
+
+static enum peal_err open_sockets(struct peal_ingress *in, void *zmq,
+                                  const struct peal_ingress_inproc *inproc, char *why,
+                                  size_t why_size)
+{
+    in->pull = zmq_socket(zmq, ZMQ_PULL);
+    in->rpc = zmq_socket(zmq, ZMQ_ROUTER);
+    in->xpub = zmq_socket(zmq, ZMQ_XPUB);
+    if (in->pull == NULL || in->rpc == NULL || in->xpub == NULL) {
+        snprintf(why, why_size, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
+        return PEAL_ENOMEM;
+    }
+    set_link_options(in->pull);
+    set_link_options(in->rpc);
+    set_link_options(in->xpub);
+    set_int(in->rpc, ZMQ_ROUTER_MANDATORY, 1);
+    set_int(in->rpc, ZMQ_ROUTER_HANDOVER, 1);
+    set_int(in->rpc, ZMQ_SNDHWM, SEND_HWM);
+    set_int(in->xpub, ZMQ_SNDHWM, SEND_HWM);
+
+    /* inproc first: ZMQ_LAST_ENDPOINT then names the door. */
+    enum peal_err err = PEAL_OK;
+    if (inproc != NULL && inproc->rpc != NULL)
+        err = bind_at(in->rpc, "doors.rpc", inproc->rpc, NULL, 0, why, why_size);
+    if (err == PEAL_OK && inproc != NULL && inproc->xpub != NULL)
+        err = bind_at(in->xpub, "doors.xpub", inproc->xpub, NULL, 0, why, why_size);
+    const struct peal_config *c = in->config;
+    if (err == PEAL_OK)
+        err = bind_at(in->pull, "doors.pull", c->doors.pull, in->pull_at, sizeof in->pull_at, why,
+                      why_size);
+    if (err == PEAL_OK)
+        err = bind_at(in->rpc, "doors.rpc", c->doors.rpc, in->rpc_at, sizeof in->rpc_at, why,
+                      why_size);
+    if (err == PEAL_OK && inproc == NULL)
+        err = bind_at(in->xpub, "doors.xpub", c->doors.xpub, in->xpub_at, sizeof in->xpub_at, why,
+                      why_size);
+    return err;
+}
+
+static void ingress_free(struct peal_ingress *in)
+{
+    if (in->store != NULL) peal_store_stop(in->store);
+    if (in->shard != NULL) {
+        take_results(in);
+        peal_shard_free(in->shard);
+    }
+    if (in->pull != NULL) zmq_close(in->pull);
+    if (in->rpc != NULL) zmq_close(in->rpc);
+    if (in->xpub != NULL) zmq_close(in->xpub);
+    peal_mailbox_fini(&in->done);
+    peal_mailbox_fini(&in->pages);
+    free(in);
+}
+
+enum peal_err peal_ingress_start(const struct peal_config *config, void *zmq,
+                                 const struct peal_ingress_inproc *inproc,
+                                 struct peal_ingress **out, char *why, size_t why_size)
+{
+    *out = NULL;
+    struct peal_ingress *in = calloc(1, sizeof *in);
+    if (in == NULL) return PEAL_ENOMEM;
+    in->config = config;
+    struct peal_shard_io io = {in, io_reply, io_topic, io_submit, io_read};
+    struct peal_store_events events = {in, store_on_done, store_on_page};
+    enum peal_err err = peal_mailbox_init(&in->done, MAILBOX_SLOTS);
+    if (err == PEAL_OK) err = peal_mailbox_init(&in->pages, MAILBOX_SLOTS);
+    if (err == PEAL_OK) {
+        in->shard = peal_shard_new(config, &io, peal_random_u64());
+        if (in->shard == NULL) err = PEAL_ENOMEM;
+    }
+    if (err != PEAL_OK) snprintf(why, why_size, "out of memory or descriptors");
+    if (err == PEAL_OK) err = open_sockets(in, zmq, inproc, why, why_size);
+    if (err == PEAL_OK)
+        err = peal_store_start(config->data, config, &events, &in->store, why, why_size);
+    if (err == PEAL_OK) {
+        peal_shard_set_time(in->shard, peal_clock_mono_ms(), peal_clock_wall_ms());
+        if (pthread_create(&in->thread, NULL, ingress_run, in) != 0) {
+            snprintf(why, why_size, "cannot start a thread");
+            err = PEAL_ENOMEM;
+        }
+    }
+    if (err != PEAL_OK) {
+        ingress_free(in);
+        return err;
+    }
+    *out = in;
+    return PEAL_OK;
+}
+
+void peal_ingress_stop(struct peal_ingress *in)
+{
+    if (in == NULL) return;
+    atomic_store(&in->stopping, true);
+    peal_mailbox_wake(&in->done);
+    pthread_join(in->thread, NULL);
+    ingress_free(in);
+}
+
+const char *peal_ingress_pull(const struct peal_ingress *in)
+{
+    return in->pull_at;
+}
+
+const char *peal_ingress_rpc(const struct peal_ingress *in)
+{
+    return in->rpc_at;
+}
+
+const char *peal_ingress_xpub(const struct peal_ingress *in)
+{
+    return in->xpub_at;
+}

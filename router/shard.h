@@ -1,0 +1,72 @@
+/* router/shard.h: one shard of the fan-out: which nodes want a group, and what comes next in it.
+ *
+ * A state machine without sockets, threads or clocks. It is fed with what arrived (frames of
+ * nodes, calls of publishers, results of the store, time) and answers through struct
+ * peal_shard_io. For every group somebody wants or published to lately it knows epoch, newest
+ * offset, history and the nodes that have members.
+ *
+ * Groups that are not durable are numbered here. Durable ones are numbered by the store inside
+ * its commit; the shard learns of them in commit order, which is why the store hands its
+ * results back in order and why every join of a durable group goes through it.
+ *
+ * What waits for a node is joined into one BATCH with one link sequence, sent by
+ * peal_shard_flush at the end of a turn: there is no delay when idle.
+ *
+ * Thread: the one that runs it (router/ingress.c). Memory: see each function.
+ * Source: docs/ARCHITECTURE.md, "The journey of one message" and "Links". */
+#ifndef PEAL_ROUTER_SHARD_H
+#define PEAL_ROUTER_SHARD_H
+
+#include <stdint.h>
+
+#include "base/config.h"
+#include "base/span.h"
+#include "storage/store.h"
+
+/* Who sent something through the ROUTER socket, and how to answer. */
+struct peal_peer {
+    unsigned char id_size;
+    unsigned char delimiters; /* empty frames between the id and the body; echoed */
+    char id[255];
+};
+
+struct peal_shard_io {
+    void *ctx;
+    /* Sends to one peer; it may be gone. */
+    void (*reply)(void *ctx, const struct peal_peer *peer, struct peal_span bytes);
+    /* Publishes to the topic of one node. */
+    void (*topic)(void *ctx, uint64_t boot, struct peal_span bytes);
+    /* Errors: PEAL_EQUEUE_FULL, and op stays with the shard. Results come by on_done, on_page. */
+    enum peal_err (*submit)(void *ctx, struct peal_store_op *op);
+    enum peal_err (*read)(void *ctx, struct peal_store_fetch *fetch);
+};
+
+struct peal_shard;
+
+/* config must outlive the shard. NULL on ENOMEM. */
+struct peal_shard *peal_shard_new(const struct peal_config *config, const struct peal_shard_io *io,
+                                  uint64_t boot);
+void peal_shard_free(struct peal_shard *shard);
+
+/* Time for what follows: monotonic and wall clock. */
+void peal_shard_set_time(struct peal_shard *shard, uint64_t mono_ms, uint64_t wall_ms);
+/* A node's subscription has arrived, so what is sent to its topic will reach it: it gets a beat,
+ * on which it sends SYNC. */
+void peal_shard_on_link(struct peal_shard *shard, uint64_t boot);
+/* One message from the ROUTER socket. Frames of nodes are arrays, calls of publishers are maps. */
+void peal_shard_on_rpc(struct peal_shard *shard, const struct peal_peer *peer,
+                       struct peal_span bytes);
+/* One message from the PULL socket. */
+void peal_shard_on_push(struct peal_shard *shard, struct peal_span bytes);
+/* Results of the store; the shard takes them over. */
+void peal_shard_on_done(struct peal_shard *shard, struct peal_store_op *op);
+void peal_shard_on_page(struct peal_shard *shard, struct peal_store_fetch *fetch);
+/* Beats, lost nodes, ages. At least every 250 ms. */
+void peal_shard_on_tick(struct peal_shard *shard);
+/* Sends every batch that waits. */
+void peal_shard_flush(struct peal_shard *shard);
+/* Operations that wait for room in the store; while there are any, nothing should be read from
+ * the PULL socket, so that its senders wait. */
+size_t peal_shard_waiting(const struct peal_shard *shard);
+
+#endif
