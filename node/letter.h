@@ -1,0 +1,66 @@
+/* node/letter.h: what the bus hands to workers, and workers to the bus.
+ *
+ * A letter is one frame of the router, copied and decoded once by the bus and shared by all
+ * workers it concerns: immutable and counted. An order is one wish of a worker; it belongs to
+ * whoever holds it.
+ *
+ * Thread: a letter is free-threaded; an order passes from the worker to the bus. */
+#ifndef PEAL_NODE_LETTER_H
+#define PEAL_NODE_LETTER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/span.h"
+#include "proto/msg.h"
+#include "proto/wire.h"
+
+enum peal_letter_kind {
+    PEAL_LETTER_FRAME, /* frame is MESSAGE, JOINED, AT, STATE, or the answer to a request */
+    PEAL_LETTER_LOST,  /* letters were dropped because the mailbox was full: ask again */
+    PEAL_LETTER_LINK,  /* links changed: `degraded` says whether some router is away */
+    PEAL_LETTER_STOP,  /* the worker shall end */
+};
+
+struct peal_letter {
+    _Atomic uint32_t refs;
+    enum peal_letter_kind kind;
+    bool degraded;
+    struct peal_frame frame;  /* points into bytes */
+    struct peal_envelope env; /* of a MESSAGE */
+    char bytes[];
+};
+
+/* Copies and decodes a frame. Errors: as peal_frame_decode, PEAL_ENOMEM. */
+enum peal_err peal_letter_new(struct peal_span frame, struct peal_letter **out);
+/* A letter without a frame; NULL on ENOMEM. */
+struct peal_letter *peal_letter_note(enum peal_letter_kind kind, bool degraded);
+/* An answer made here, for a request that cannot be sent; NULL on ENOMEM. */
+struct peal_letter *peal_letter_failed(uint64_t req, enum peal_err err);
+struct peal_letter *peal_letter_ref(struct peal_letter *letter);
+void peal_letter_unref(struct peal_letter *letter); /* NULL is fine */
+
+enum peal_order_kind {
+    PEAL_ORDER_JOIN,  /* this worker wants the group; answered by JOINED with req */
+    PEAL_ORDER_LEAVE, /* it no longer does */
+    PEAL_ORDER_SEND,  /* frame goes to the group's router; the answer carries req */
+};
+
+struct peal_order {
+    enum peal_order_kind kind;
+    uint8_t worker;
+    uint64_t req; /* worker << PEAL_REQ_WORKER_SHIFT | number; 0 = no answer wanted */
+    struct peal_span group;
+    struct peal_span frame; /* SEND: encoded */
+    char storage[];
+};
+
+enum { PEAL_REQ_WORKER_SHIFT = 48 };
+
+/* Copies group and frame; NULL on ENOMEM. */
+struct peal_order *peal_order_new(enum peal_order_kind kind, uint8_t worker, uint64_t req,
+                                  struct peal_span group, struct peal_span frame);
+void peal_order_free(struct peal_order *order); /* NULL is fine */
+
+#endif

@@ -1,0 +1,519 @@
+#include "node/uplink.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/metrics.h"
+#include "proto/group.h"
+
+enum {
+    JOIN_RETRY_MS = 2000, /* an unanswered join is asked again; joining twice is harmless */
+    SYNC_PAGE = 1000,     /* groups per SYNC frame */
+};
+
+struct link {
+    bool up; /* beats arrive and a sync was sent for this boot */
+    uint64_t boot;
+    uint64_t seq;
+    uint64_t heard_ms;
+    struct peal_link groups; /* that live on this router */
+};
+
+struct group {
+    struct peal_map_node node;
+    struct peal_link in_link;
+    size_t link;
+    uint64_t workers; /* bit per worker that wants it */
+    bool joined;      /* the router has said JOINED or AT */
+    bool keeps;
+    uint64_t epoch;
+    uint64_t offset; /* newest seen */
+    size_t name_size;
+    char name[];
+};
+
+/* A join that the router has not answered yet. */
+struct pending {
+    struct peal_map_node node;
+    struct peal_link by_age; /* in uplink->pendings, oldest first */
+    uint64_t req;            /* the key points here */
+    uint64_t asked_ms;
+    size_t link;
+    size_t name_size;
+    char name[];
+};
+
+struct peal_uplink {
+    struct peal_uplink_io io;
+    uint64_t boot;
+    uint64_t now_ms;
+    uint64_t beat_due_ms;
+    size_t link_count;
+    uint8_t worker_count;
+    uint64_t lost; /* bit per worker whose mailbox overflowed */
+    bool degraded; /* as last told */
+    struct peal_map groups;
+    struct peal_map pending_map;
+    struct peal_link pendings;
+    struct peal_buf scratch;
+    struct link links[];
+};
+
+/* ---- to the workers ------------------------------------------------------------------------ */
+
+/* A full mailbox loses this letter and all further ones until LOST has been delivered; the worker
+ * then asks for the position of everything it holds. */
+static void post(struct peal_uplink *up, uint8_t worker, struct peal_letter *letter)
+{
+    uint64_t bit = 1ull << worker;
+    if (worker >= up->worker_count) return;
+    if (up->lost & bit) {
+        struct peal_letter *note = peal_letter_note(PEAL_LETTER_LOST, false);
+        bool told = note != NULL && up->io.post(up->io.ctx, worker, note) == PEAL_OK;
+        peal_letter_unref(note);
+        if (!told) return;
+        up->lost &= ~bit;
+    }
+    if (up->io.post(up->io.ctx, worker, letter) == PEAL_OK) return;
+    up->lost |= bit;
+    peal_count(PEAL_M_WORKER_LOST, 1);
+    peal_log(PEAL_LOG_WARN, "worker.overflow", "worker=%u", worker);
+}
+
+static void post_all(struct peal_uplink *up, uint64_t workers, struct peal_letter *letter)
+{
+    for (uint8_t w = 0; w < up->worker_count; w++)
+        if (workers & (1ull << w)) post(up, w, letter);
+}
+
+static void post_failed(struct peal_uplink *up, uint64_t req, enum peal_err err)
+{
+    if (req == 0) return;
+    struct peal_letter *letter = peal_letter_failed(req, err);
+    if (letter != NULL) post(up, (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT), letter);
+    peal_letter_unref(letter);
+}
+
+/* ---- to the routers ------------------------------------------------------------------------ */
+
+static enum peal_err send_frame(struct peal_uplink *up, size_t link, const struct peal_frame *frame)
+{
+    up->scratch.size = 0;
+    peal_frame_encode(frame, &up->scratch);
+    if (up->scratch.failed) {
+        peal_buf_fini(&up->scratch);
+        return PEAL_ENOMEM;
+    }
+    return up->io.send(up->io.ctx, link, peal_buf_span(&up->scratch));
+}
+
+static void send_join(struct peal_uplink *up, const struct pending *p)
+{
+    struct peal_frame join = {
+        .type = PEAL_F_JOIN, .req = p->req, .group = peal_span_make(p->name, p->name_size)};
+    /* If it cannot be sent now it is asked again after JOIN_RETRY_MS. */
+    if (send_frame(up, p->link, &join) != PEAL_OK)
+        peal_log(PEAL_LOG_DEBUG, "join.not_sent", "link=%zu", p->link);
+}
+
+static void send_leave(struct peal_uplink *up, size_t link, struct peal_span name)
+{
+    struct peal_frame leave = {.type = PEAL_F_LEAVE, .group = name};
+    /* If it is lost, the router sends a message for it one day and is told again. */
+    if (send_frame(up, link, &leave) != PEAL_OK)
+        peal_log(PEAL_LOG_DEBUG, "leave.not_sent", "link=%zu", link);
+}
+
+static void pending_free(struct peal_uplink *up, struct pending *p)
+{
+    peal_list_remove(&p->by_age);
+    peal_map_remove(&up->pending_map, &p->node);
+    free(p);
+}
+
+static struct pending *find_pending(struct peal_uplink *up, uint64_t req)
+{
+    struct peal_map_node *n = peal_map_find(&up->pending_map, peal_span_make(&req, sizeof req));
+    return n == NULL ? NULL : PEAL_FROM_NODE(n, struct pending, node);
+}
+
+/* ---- groups -------------------------------------------------------------------------------- */
+
+static struct group *find_group(struct peal_uplink *up, struct peal_span name)
+{
+    struct peal_map_node *n = peal_map_find(&up->groups, name);
+    return n == NULL ? NULL : PEAL_FROM_NODE(n, struct group, node);
+}
+
+static struct group *get_group(struct peal_uplink *up, struct peal_span name)
+{
+    struct group *g = find_group(up, name);
+    if (g != NULL) return g;
+    g = calloc(1, sizeof *g + name.size);
+    if (g == NULL) return NULL;
+    memcpy(g->name, name.at, name.size);
+    g->name_size = name.size;
+    g->link = peal_slot_router(peal_group_slot(name), up->link_count);
+    peal_map_add(&up->groups, &g->node, peal_span_make(g->name, g->name_size));
+    peal_list_append(&up->links[g->link].groups, &g->in_link);
+    return g;
+}
+
+static void group_free(struct peal_uplink *up, struct group *g)
+{
+    peal_list_remove(&g->in_link);
+    peal_map_remove(&up->groups, &g->node);
+    free(g);
+}
+
+/* ---- sync ---------------------------------------------------------------------------------- */
+
+static void sync_page(struct peal_uplink *up, size_t link, struct peal_position *positions,
+                      size_t count, uint64_t flags)
+{
+    struct peal_frame sync = {.type = PEAL_F_SYNC, .flags = flags};
+    sync.positions.at = positions;
+    sync.positions.count = count;
+    if (send_frame(up, link, &sync) != PEAL_OK)
+        up->links[link].up = false; /* try on the next beat */
+}
+
+/* Names every group held on this router; the router's table becomes exactly that. */
+static void sync_link(struct peal_uplink *up, size_t link)
+{
+    struct peal_position page[SYNC_PAGE];
+    size_t count = 0;
+    uint64_t flags = PEAL_FLAG_FIRST;
+    up->links[link].up = true;
+    peal_count(PEAL_M_LINK_SYNCS, 1);
+    PEAL_LIST_EACH(&up->links[link].groups, it, after)
+    {
+        struct group *g = PEAL_FROM_LINK(it, struct group, in_link);
+        if (!g->joined) continue;
+        if (count == SYNC_PAGE) {
+            sync_page(up, link, page, count, flags);
+            flags = 0;
+            count = 0;
+        }
+        page[count++] =
+            (struct peal_position){peal_span_make(g->name, g->name_size), g->epoch, g->offset};
+    }
+    sync_page(up, link, page, count, flags | PEAL_FLAG_LAST);
+    PEAL_LIST_EACH(&up->pendings, it, after)
+    {
+        struct pending *p = PEAL_FROM_LINK(it, struct pending, by_age);
+        if (p->link == link) send_join(up, p);
+    }
+}
+
+static void tell_links(struct peal_uplink *up)
+{
+    bool degraded = !peal_uplink_ready(up);
+    if (degraded == up->degraded) return;
+    up->degraded = degraded;
+    struct peal_letter *note = peal_letter_note(PEAL_LETTER_LINK, degraded);
+    if (note != NULL) post_all(up, UINT64_MAX, note);
+    peal_letter_unref(note);
+}
+
+/* ---- batches ------------------------------------------------------------------------------- */
+
+static void on_message(struct peal_uplink *up, size_t link, struct peal_letter *letter)
+{
+    const struct peal_envelope *env = &letter->env;
+    struct group *g = find_group(up, env->group);
+    if (g == NULL) {
+        send_leave(up, link, env->group);
+        return;
+    }
+    if (g->joined) {
+        g->epoch = env->epoch;
+        g->offset = env->offset;
+    }
+    post_all(up, g->workers, letter);
+}
+
+static void on_joined(struct peal_uplink *up, size_t link, struct peal_letter *letter)
+{
+    const struct peal_frame *f = &letter->frame;
+    struct pending *p = find_pending(up, f->req);
+    if (p != NULL) pending_free(up, p);
+    struct group *g = find_group(up, f->group);
+    if (g == NULL) {
+        if (f->code == PEAL_OK) send_leave(up, link, f->group);
+        return;
+    }
+    if (f->code == PEAL_OK) {
+        g->joined = true;
+        g->keeps = (f->flags & PEAL_FLAG_KEEPS) != 0;
+        g->epoch = f->epoch;
+        g->offset = f->offset;
+    }
+    if (p != NULL) post(up, (uint8_t)(f->req >> PEAL_REQ_WORKER_SHIFT), letter);
+}
+
+static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry)
+{
+    struct peal_letter *letter;
+    enum peal_err err = peal_letter_new(entry, &letter);
+    if (err != PEAL_OK) {
+        peal_log(PEAL_LOG_ERROR, "link.bad_entry", "link=%zu code=%s", link, peal_err_word(err));
+        up->links[link].up = false; /* something is missing now: sync on the next beat */
+        return;
+    }
+    struct group *g;
+    switch (letter->frame.type) {
+    case PEAL_F_MESSAGE:
+        on_message(up, link, letter);
+        break;
+    case PEAL_F_JOINED:
+        on_joined(up, link, letter);
+        break;
+    case PEAL_F_AT:
+    case PEAL_F_STATE:
+        g = find_group(up, letter->frame.group);
+        if (g == NULL) {
+            send_leave(up, link, letter->frame.group);
+            break;
+        }
+        if (letter->frame.type == PEAL_F_AT) {
+            g->epoch = letter->frame.epoch;
+            g->offset = letter->frame.offset;
+        }
+        post_all(up, g->workers, letter);
+        break;
+    default:
+        peal_log(PEAL_LOG_ERROR, "link.bad_entry", "link=%zu type=%s", link,
+                 peal_frame_name(letter->frame.type));
+    }
+    peal_letter_unref(letter);
+}
+
+void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span bytes)
+{
+    struct link *l = &up->links[link];
+    struct peal_frame batch;
+    if (peal_frame_decode(bytes, &batch) != PEAL_OK || batch.type != PEAL_F_BATCH) {
+        peal_log(PEAL_LOG_ERROR, "link.bad_batch", "link=%zu", link);
+        l->up = false;
+        return;
+    }
+    bool entries = batch.entries.count > 0;
+    bool known = l->boot == batch.boot;
+    if (known && batch.seq != l->seq + (entries ? 1 : 0)) {
+        peal_count(PEAL_M_LINK_JUMPS, 1);
+        peal_log(PEAL_LOG_WARN, "link.jump", "link=%zu expected=%llu got=%llu", link,
+                 (unsigned long long)l->seq + (entries ? 1 : 0), (unsigned long long)batch.seq);
+        l->up = false;
+    }
+    if (!known) {
+        peal_log(PEAL_LOG_INFO, "link.boot", "link=%zu boot=%016llx", link,
+                 (unsigned long long)batch.boot);
+        l->up = false;
+    }
+    l->boot = batch.boot;
+    l->seq = batch.seq;
+    l->heard_ms = up->now_ms;
+    for (size_t i = 0; i < batch.entries.count; i++)
+        on_entry(up, link, batch.entries.at[i]);
+    peal_frame_fini(&batch);
+    if (!l->up) sync_link(up, link);
+    tell_links(up);
+}
+
+void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes)
+{
+    struct peal_letter *letter;
+    enum peal_err err = peal_letter_new(bytes, &letter);
+    if (err != PEAL_OK) {
+        peal_log(PEAL_LOG_ERROR, "link.bad_answer", "link=%zu code=%s", link, peal_err_word(err));
+        return; /* the request times out */
+    }
+    post(up, (uint8_t)(letter->frame.req >> PEAL_REQ_WORKER_SHIFT), letter);
+    peal_letter_unref(letter);
+}
+
+/* ---- orders -------------------------------------------------------------------------------- */
+
+/* The position is known here and every later message follows in this mailbox. */
+static void answer_join(struct peal_uplink *up, const struct group *g, const struct peal_order *o)
+{
+    struct peal_frame joined = {.type = PEAL_F_JOINED,
+                                .req = o->req,
+                                .group = o->group,
+                                .epoch = g->epoch,
+                                .offset = g->offset,
+                                .flags = g->keeps ? PEAL_FLAG_KEEPS : 0};
+    struct peal_letter *letter = NULL;
+    up->scratch.size = 0;
+    peal_frame_encode(&joined, &up->scratch);
+    if (!up->scratch.failed && peal_letter_new(peal_buf_span(&up->scratch), &letter) == PEAL_OK)
+        post(up, o->worker, letter);
+    else
+        post_failed(up, o->req, PEAL_ENOMEM);
+    peal_letter_unref(letter);
+}
+
+static void order_join(struct peal_uplink *up, const struct peal_order *o)
+{
+    struct group *g = get_group(up, o->group);
+    if (g == NULL) {
+        post_failed(up, o->req, PEAL_ENOMEM);
+        return;
+    }
+    g->workers |= 1ull << o->worker;
+    if (g->joined && up->links[g->link].up && !peal_group_is_inbox(o->group)) {
+        answer_join(up, g, o);
+        return;
+    }
+    struct pending *p = calloc(1, sizeof *p + o->group.size);
+    if (p == NULL) {
+        post_failed(up, o->req, PEAL_ENOMEM);
+        return;
+    }
+    p->req = o->req;
+    p->asked_ms = up->now_ms;
+    p->link = g->link;
+    p->name_size = o->group.size;
+    memcpy(p->name, o->group.at, o->group.size);
+    peal_map_add(&up->pending_map, &p->node, peal_span_make(&p->req, sizeof p->req));
+    peal_list_append(&up->pendings, &p->by_age);
+    if (up->links[g->link].up) send_join(up, p);
+}
+
+static void order_leave(struct peal_uplink *up, const struct peal_order *o)
+{
+    struct group *g = find_group(up, o->group);
+    if (g == NULL) return;
+    g->workers &= ~(1ull << o->worker);
+    if (g->workers != 0) return;
+    if (up->links[g->link].up) send_leave(up, g->link, o->group);
+    group_free(up, g);
+}
+
+void peal_uplink_on_order(struct peal_uplink *up, struct peal_order *o)
+{
+    switch (o->kind) {
+    case PEAL_ORDER_JOIN:
+        order_join(up, o);
+        break;
+    case PEAL_ORDER_LEAVE:
+        order_leave(up, o);
+        break;
+    case PEAL_ORDER_SEND: {
+        size_t link = peal_slot_router(peal_group_slot(o->group), up->link_count);
+        enum peal_err err = PEAL_ENO_ROUTER;
+        if (up->links[link].up) err = up->io.send(up->io.ctx, link, o->frame);
+        if (err != PEAL_OK) post_failed(up, o->req, err);
+        break;
+    }
+    }
+    peal_order_free(o);
+}
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+bool peal_uplink_ready(const struct peal_uplink *up)
+{
+    for (size_t i = 0; i < up->link_count; i++)
+        if (!up->links[i].up) return false;
+    return true;
+}
+
+void peal_uplink_set_time(struct peal_uplink *up, uint64_t now_ms)
+{
+    up->now_ms = now_ms;
+}
+
+static void check_links(struct peal_uplink *up)
+{
+    struct peal_frame beat = {.type = PEAL_F_BEAT, .boot = up->boot};
+    for (size_t i = 0; i < up->link_count; i++) {
+        struct link *l = &up->links[i];
+        if (l->up && up->now_ms - l->heard_ms > PEAL_BEAT_LOST_MS) {
+            peal_log(PEAL_LOG_WARN, "link.silent", "link=%zu ms=%llu", i,
+                     (unsigned long long)(up->now_ms - l->heard_ms));
+            l->up = false;
+        }
+        if (l->boot != 0 && send_frame(up, i, &beat) != PEAL_OK)
+            peal_log(PEAL_LOG_WARN, "link.beat_not_sent", "link=%zu", i);
+    }
+    tell_links(up);
+}
+
+static void retry_joins(struct peal_uplink *up)
+{
+    PEAL_LIST_EACH(&up->pendings, it, after)
+    {
+        struct pending *p = PEAL_FROM_LINK(it, struct pending, by_age);
+        if (up->now_ms - p->asked_ms < JOIN_RETRY_MS) return;
+        /* Asked again at the end of the list, unless nobody waits for it any more. */
+        struct group *g = find_group(up, peal_span_make(p->name, p->name_size));
+        if (g == NULL || !(g->workers & (1ull << (p->req >> PEAL_REQ_WORKER_SHIFT)))) {
+            pending_free(up, p);
+            continue;
+        }
+        p->asked_ms = up->now_ms;
+        peal_list_remove(&p->by_age);
+        peal_list_append(&up->pendings, &p->by_age);
+        if (up->links[p->link].up) send_join(up, p);
+    }
+}
+
+void peal_uplink_on_tick(struct peal_uplink *up)
+{
+    for (uint8_t w = 0; w < up->worker_count; w++) {
+        uint64_t bit = 1ull << w;
+        if (!(up->lost & bit)) continue;
+        struct peal_letter *note = peal_letter_note(PEAL_LETTER_LOST, false);
+        if (note != NULL && up->io.post(up->io.ctx, w, note) == PEAL_OK) up->lost &= ~bit;
+        peal_letter_unref(note);
+    }
+    retry_joins(up);
+    if (up->now_ms < up->beat_due_ms) return;
+    up->beat_due_ms = up->now_ms + PEAL_BEAT_MS;
+    check_links(up);
+}
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+struct peal_uplink *peal_uplink_new(const struct peal_uplink_io *io, uint64_t boot,
+                                    size_t router_count, uint8_t worker_count)
+{
+    PEAL_ASSERT(router_count > 0);
+    PEAL_ASSERT(worker_count <= PEAL_WORKERS_MAX);
+    struct peal_uplink *up = calloc(1, sizeof *up + router_count * sizeof up->links[0]);
+    if (up == NULL) return NULL;
+    up->io = *io;
+    up->boot = boot;
+    up->link_count = router_count;
+    up->worker_count = worker_count;
+    up->degraded = true;
+    peal_link_init(&up->pendings);
+    for (size_t i = 0; i < router_count; i++)
+        peal_link_init(&up->links[i].groups);
+    if (peal_map_init(&up->groups) == PEAL_OK && peal_map_init(&up->pending_map) == PEAL_OK)
+        return up;
+    peal_map_fini(&up->groups);
+    free(up);
+    return NULL;
+}
+
+void peal_uplink_free(struct peal_uplink *up)
+{
+    if (up == NULL) return;
+    PEAL_LIST_EACH(&up->pendings, it, after)
+    pending_free(up, PEAL_FROM_LINK(it, struct pending, by_age));
+    for (size_t i = 0; i < up->link_count; i++) {
+        PEAL_LIST_EACH(&up->links[i].groups, it, after)
+        group_free(up, PEAL_FROM_LINK(it, struct group, in_link));
+    }
+    peal_map_fini(&up->groups);
+    peal_map_fini(&up->pending_map);
+    peal_buf_fini(&up->scratch);
+    free(up);
+}
