@@ -1,7 +1,7 @@
 /* base/config.h: the settings of one process.
  *
  * Order: defaults < file (strict YAML) < environment PEAL_SECTION__KEY < --set key=value.
- * Every setting is one line of the option table in config.c (path, kind, unit, default, help);
+ * Every setting is one line of the table in config_table.c (path, kind, unit, default, help);
  * parsing, print-config, the environment and --set all walk that table. An unknown key, a value
  * of the wrong kind and a number out of range are errors that name the file, line and key.
  *
@@ -142,7 +142,8 @@ struct peal_config_sources {
     const char *path; /* YAML file, NULL for none */
     const char *text; /* YAML text instead of a file (tests, fuzzing), NULL for none */
     size_t text_size;
-    char **environment;      /* environ; only PEAL_<SECTION>__<KEY> with a known path is used */
+    char **environment;      /* environ; of PEAL_<SECTION>__<KEY> with an unknown key in a known
+                              * section it complains, other variables are not its business */
     const char *const *sets; /* key=value, in order */
     size_t set_count;
     bool dev;
@@ -150,7 +151,7 @@ struct peal_config_sources {
 
 /* Loads, checks and completes a configuration.
  * Errors: PEAL_ECONFIG with one or more lines `file:line: key: what is wrong` in `problems`;
- * PEAL_EIO when a file cannot be read (also named in problems); *out is then NULL.
+ * PEAL_EIO when a file cannot be read (also named in problems); PEAL_ENOMEM. *out is then NULL.
  * --set refuses secrets (they would show in ps): PEAL_ECONFIG. */
 enum peal_err peal_config_load(const struct peal_config_sources *from, struct peal_config **out,
                                struct peal_buf *problems);
