@@ -29,7 +29,8 @@ enum peal_json_kind {
 };
 
 /* Checks one whole JSON text. Errors: PEAL_EBAD_JSON, with a sentence in why (may be NULL)
- * that names line and column. Numbers beyond 64 bits and \u0000 are fine. */
+ * that names line and column and holds nothing of the text; PEAL_ENOMEM. Numbers beyond 64 bits
+ * or beyond a double are fine, and \u0000 in strings (in names jansson refuses it). */
 enum peal_err peal_json_check(struct peal_span text, char *why, size_t why_size);
 
 /* What the checked value is, by its first character (blanks before it are skipped). */
@@ -58,7 +59,8 @@ bool peal_json_next(struct peal_span checked, size_t *at, struct peal_span *elem
 /* Appends the characters of a checked string value, unescaped. \u0000 gives a NUL byte; lone
  * surrogates were refused by the check. Errors: PEAL_EBAD_FIELD when value is not a string. */
 enum peal_err peal_json_string(struct peal_span value, struct peal_buf *out);
-/* A non-negative integer below 2^53. Errors: PEAL_EBAD_FIELD. */
+/* A non-negative integer below 2^53, written without point and exponent.
+ * Errors: PEAL_EBAD_FIELD. */
 enum peal_err peal_json_u64(struct peal_span value, uint64_t *out);
 enum peal_err peal_json_bool(struct peal_span value, bool *out);
 
@@ -67,7 +69,8 @@ enum peal_err peal_json_bool(struct peal_span value, bool *out);
 void peal_json_add_string(struct peal_buf *out, struct peal_span text);
 /* Appends bytes as a JSON string in base64 (RFC 4648 section 4). */
 void peal_json_add_base64(struct peal_buf *out, struct peal_span bytes);
-/* Decodes base64 text. Errors: PEAL_EBAD_FIELD (also for blanks and bad padding). */
+/* Decodes base64 text. Errors: PEAL_EBAD_FIELD (also for blanks and bad padding), PEAL_ENOMEM; out
+ * then holds what it held before. */
 enum peal_err peal_base64_decode(struct peal_span text, struct peal_buf *out);
 /* Is this valid UTF-8 (RFC 3629: no surrogates, no overlong forms)? */
 bool peal_utf8_valid(struct peal_span text);
