@@ -18,6 +18,7 @@ enum {
     PEAL_HEAD_MAX = 8192,           /* bytes of a request head on the browser port */
     PEAL_HEADERS_MAX = 64,          /* header lines of a request */
     PEAL_FRAGMENTS_MAX = 64,        /* frames of one message (RELIABILITY S8) */
+    PEAL_FRAMES_PER_S = 5000,       /* from one connection; more closes it with 4129 */
     PEAL_HANDSHAKE_MS = 10000,      /* from accept to the end of the request head */
     PEAL_HELLO_MS = 10000,          /* from 101 to an accepted hello where a token is needed */
     PEAL_CONTINUATION_MS = 10000,   /* between the first and the last fragment */

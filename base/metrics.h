@@ -33,12 +33,12 @@
     X(FRAMES_IN, counter, "peal_frames_received_total", "Messages received from clients")          \
     X(FRAMES_IGNORED, counter, "peal_frames_ignored_total", "Dropped by inbound: ignore")          \
     X(BYTES_OUT, counter, "peal_bytes_sent_total", "Bytes written to WebSocket connections")       \
-    X(DUE, counter, "peal_deliveries_due_total", "Messages due to connections of this node")       \
-    X(WRITTEN, counter, "peal_deliveries_written_total", "Handed to the kernel")                   \
-    X(DROPPED_CLOSED, counter, "peal_deliveries_dropped_total{reason=\"closed\"}",                 \
-      "Messages due that were not written")                                                        \
-    X(DROPPED_SLOW, counter, "peal_deliveries_dropped_total{reason=\"slow\"}", "")                 \
-    X(DROPPED_MEMORY, counter, "peal_deliveries_dropped_total{reason=\"memory\"}", "")             \
+    X(DUE, counter, "peal_frames_due_total", "Frames due to connections of this node")             \
+    X(WRITTEN, counter, "peal_frames_written_total", "Handed to the kernel")                       \
+    X(DROPPED_CLOSED, counter, "peal_frames_dropped_total{reason=\"closed\"}",                     \
+      "Frames due that were not written")                                                          \
+    X(DROPPED_SLOW, counter, "peal_frames_dropped_total{reason=\"slow\"}", "")                     \
+    X(DROPPED_MEMORY, counter, "peal_frames_dropped_total{reason=\"memory\"}", "")                 \
     X(BEHIND, counter, "peal_members_behind_total", "Times a member fell behind and will replay")  \
     X(GAPS, counter, "peal_gaps_total", "Gaps told to clients")                                    \
     X(WORKER_LOST, counter, "peal_worker_queue_overflows_total", "Times bus to worker was full")   \

@@ -1,0 +1,847 @@
+/* Replies and events go into the queue as control frames, which may exceed its limits a little;
+ * messages may not. A connection that is told to close stays a member of its groups until the
+ * transport frees it at the end of the turn: nobody who walks a group's members ever sees the
+ * list change under him for more than the member at hand. */
+#include "node/conn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "proto/group.h"
+#include "proto/json.h"
+
+/* A request to a router on behalf of one command. */
+struct conn_call {
+    struct peal_request request;
+    struct peal_link in_conn;
+    struct peal_conn *conn;
+    enum { CALL_PUBLISH, CALL_READ, CALL_INBOX } kind;
+    char *id; /* JSON or NULL */
+};
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+size_t peal_conn_room(const struct peal_conn *conn)
+{
+    size_t half = conn->outq.bytes_max / 2;
+    if (conn->outq.count >= conn->outq.slots_max / 2) return 0;
+    return conn->outq.bytes >= half ? 0 : half - conn->outq.bytes;
+}
+
+enum peal_err peal_conn_deliver(struct peal_conn *conn, struct peal_bytes *frame)
+{
+    enum peal_err err = peal_outq_push(&conn->outq, frame);
+    if (err != PEAL_OK) return err;
+    peal_count(PEAL_M_DUE, 1);
+    conn->hub->io.output(conn->hub->io.ctx, conn);
+    return PEAL_OK;
+}
+
+/* Takes the reference to frame. */
+static enum peal_err push_control(struct peal_conn *conn, struct peal_bytes *frame)
+{
+    if (frame == NULL) return PEAL_ENOMEM;
+    enum peal_err err = peal_outq_push_control(&conn->outq, frame);
+    peal_bytes_unref(frame);
+    if (err != PEAL_OK) return err;
+    peal_count(PEAL_M_DUE, 1);
+    conn->hub->io.output(conn->hub->io.ctx, conn);
+    return PEAL_OK;
+}
+
+enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event)
+{
+    if (!conn->open) return PEAL_OK;
+    if (!(conn->dialect->events & (1u << event->type))) return PEAL_OK;
+    return push_control(conn, conn->dialect->event(event)) == PEAL_OK ? PEAL_OK : PEAL_EFULL;
+}
+
+/* A reply to a command. A client that sends commands without reading replies is a slow reader. */
+static void reply(struct peal_conn *conn, const struct peal_event *event)
+{
+    if (peal_conn_event(conn, event) != PEAL_OK)
+        peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
+}
+
+void peal_conn_error(struct peal_conn *conn, struct peal_span id, struct peal_span group,
+                     enum peal_err err, const char *message)
+{
+    struct peal_event event = {
+        .type = PEAL_EVENT_ERROR, .id = id, .group = group, .err = err, .message = message};
+    reply(conn, &event);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+static void rearm(struct peal_conn *conn)
+{
+    const uint64_t dues[] = {conn->hello_due_ms, conn->welcome_due_ms, conn->ping_due_ms,
+                             conn->pong_due_ms,  conn->message_due_ms, conn->close_due_ms,
+                             conn->expire_due_ms};
+    uint64_t first = 0;
+    for (size_t i = 0; i < sizeof dues / sizeof dues[0]; i++)
+        if (dues[i] != 0 && (first == 0 || dues[i] < first)) first = dues[i];
+    if (first == 0)
+        peal_wheel_disarm(&conn->timer);
+    else
+        peal_wheel_arm(&conn->hub->wheel, &conn->timer, first);
+}
+
+static bool is_due(const struct peal_conn *conn, uint64_t due_ms)
+{
+    return due_ms != 0 && conn->hub->now_ms >= due_ms;
+}
+
+static void send_welcome(struct peal_conn *conn);
+
+static void send_ping(struct peal_conn *conn, struct peal_span payload)
+{
+    if (push_control(conn, conn->dialect->ping(payload)) != PEAL_OK) {
+        peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
+        return;
+    }
+    conn->pong_due_ms = conn->hub->now_ms + conn->hub->config->limits.pong_ms;
+}
+
+void peal_conn_on_timer(struct peal_conn *conn)
+{
+    if (is_due(conn, conn->close_due_ms)) {
+        conn->hub->io.cut(conn->hub->io.ctx, conn);
+        return;
+    }
+    if (conn->open) {
+        if (is_due(conn, conn->hello_due_ms))
+            peal_conn_close(conn, 4403, "token_missing", PEAL_M_CLOSED_TIMEOUT);
+        else if (is_due(conn, conn->expire_due_ms))
+            peal_conn_close(conn, 4401, "token_expired", PEAL_M_CLOSED_POLICY);
+        else if (is_due(conn, conn->message_due_ms))
+            peal_conn_close(conn, 1008, "message_timeout", PEAL_M_CLOSED_TIMEOUT);
+        else if (is_due(conn, conn->pong_due_ms))
+            peal_conn_close(conn, 4101, "unavailable", PEAL_M_CLOSED_TIMEOUT);
+    }
+    if (conn->open && is_due(conn, conn->welcome_due_ms)) send_welcome(conn);
+    if (conn->open && is_due(conn, conn->ping_due_ms)) {
+        conn->ping_due_ms = conn->hub->now_ms + conn->hub->config->limits.ping_ms;
+        if (conn->pong_due_ms == 0) send_ping(conn, peal_span_of(""));
+    }
+    rearm(conn);
+}
+
+/* ---- the transport says ---------------------------------------------------------------------- */
+
+void peal_conn_on_receive(struct peal_conn *conn, bool text, struct peal_span payload)
+{
+    if (conn->open) conn->dialect->receive(conn, text, payload);
+}
+
+static struct peal_member *inbox_member(struct peal_conn *conn)
+{
+    PEAL_LIST_EACH(&conn->members, it, after)
+    {
+        struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_conn);
+        if (m->group->inbox) return m;
+    }
+    return NULL;
+}
+
+void peal_conn_on_pong(struct peal_conn *conn, struct peal_span payload)
+{
+    conn->pong_due_ms = 0;
+    rearm(conn);
+    if (conn->dialect->acks || payload.size == 0) return;
+    /* The payload is the offset that our ping carried; anything else is no ack. */
+    uint64_t upto = 0;
+    for (size_t i = 0; i < payload.size; i++) {
+        if (payload.at[i] < '0' || payload.at[i] > '9' || i == 16) return;
+        upto = upto * 10 + (uint64_t)(payload.at[i] - '0');
+    }
+    if (upto > conn->ack_pinged) return;
+    struct peal_member *m = inbox_member(conn);
+    if (m != NULL) peal_group_ack(conn->hub, m->group, upto);
+}
+
+void peal_conn_on_frames(struct peal_conn *conn, uint32_t frames, bool in_message)
+{
+    if (!conn->open) return;
+    uint64_t now_ms = conn->hub->now_ms;
+    if (now_ms - conn->frames_ms >= 1000) {
+        conn->frames_ms = now_ms;
+        conn->frames = 0;
+    }
+    conn->frames += frames;
+    if (conn->frames > PEAL_FRAMES_PER_S) {
+        peal_conn_close(conn, 4129, "rate_limited", PEAL_M_CLOSED_POLICY);
+        return;
+    }
+    if (in_message == (conn->message_due_ms != 0)) return;
+    conn->message_due_ms = in_message ? now_ms + PEAL_CONTINUATION_MS : 0;
+    rearm(conn);
+}
+
+void peal_conn_on_sent(struct peal_conn *conn)
+{
+    if (!conn->open) return;
+    if (conn->full && peal_conn_room(conn) > 0) {
+        conn->full = false;
+        PEAL_LIST_EACH(&conn->members, it, after)
+        peal_member_pump(PEAL_FROM_LINK(it, struct peal_member, in_conn));
+    }
+    /* Everything is with the kernel: a pong to what follows means the device has it. */
+    if (conn->dialect->acks || conn->ack_upto <= conn->ack_pinged) return;
+    if (!peal_outq_empty(&conn->outq)) return;
+    char payload[24];
+    int size = snprintf(payload, sizeof payload, "%llu", (unsigned long long)conn->ack_upto);
+    conn->ack_pinged = conn->ack_upto;
+    send_ping(conn, peal_span_make(payload, (size_t)size));
+    rearm(conn);
+}
+
+void peal_conn_on_peer_close(struct peal_conn *conn)
+{
+    if (!conn->open) return;
+    conn->open = false;
+    conn->close_reason = "peer";
+    conn->close_metric = PEAL_M_CLOSED_PEER;
+    conn->close_due_ms = conn->hub->now_ms + PEAL_CLOSE_MS;
+    rearm(conn);
+}
+
+void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
+                     enum peal_metric metric)
+{
+    if (!conn->open) return;
+    conn->open = false;
+    conn->close_reason = reason;
+    conn->close_metric = metric;
+    conn->close_due_ms = conn->hub->now_ms + PEAL_CLOSE_MS;
+    uint32_t bytes = conn->outq.bytes;
+    uint32_t dropped = peal_outq_drop_unsent(&conn->outq);
+    peal_count(metric == PEAL_M_CLOSED_SLOW ? PEAL_M_DROPPED_SLOW : PEAL_M_DROPPED_CLOSED, dropped);
+    peal_log(PEAL_LOG_INFO, "conn.closed", "reason=%s code=%u session=%.26s queue_bytes=%u", reason,
+             code, conn->session, bytes);
+    /* Without memory for it the client sees the end of the stream. */
+    if (push_control(conn, conn->dialect->farewell(code, reason)) != PEAL_OK)
+        conn->hub->io.output(conn->hub->io.ctx, conn);
+    rearm(conn);
+}
+
+/* ---- joining --------------------------------------------------------------------------------- */
+
+static bool matches_any(char **patterns, size_t count, struct peal_span name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (peal_pattern_matches(patterns[i], name)) return true;
+    return false;
+}
+
+static bool is_own_inbox(const struct peal_conn *conn, struct peal_span group)
+{
+    return conn->user != NULL && peal_group_is_inbox(group) &&
+           peal_span_is(peal_group_user(group), conn->user);
+}
+
+static bool may_join(const struct peal_conn *conn, struct peal_span group)
+{
+    if (peal_group_is_inbox(group)) return is_own_inbox(conn, group);
+    if (peal_span_starts(group, "sys:")) return false;
+    switch (peal_group_policy(conn->hub->config, group)->join) {
+    case PEAL_MAY_ANYONE:
+        return true;
+    case PEAL_MAY_TOKEN:
+        return matches_any(conn->claims.groups, conn->claims.group_count, group);
+    default:
+        return false;
+    }
+}
+
+static bool may_publish(struct peal_conn *conn, struct peal_span group)
+{
+    if (peal_span_starts(group, "sys:")) return false;
+    if (matches_any(conn->claims.publish, conn->claims.publish_count, group)) return true;
+    switch (peal_group_policy(conn->hub->config, group)->publish) {
+    case PEAL_MAY_ANYONE:
+        return true;
+    case PEAL_MAY_MEMBERS:
+        return peal_member_find(conn, group) != NULL;
+    default:
+        return false;
+    }
+}
+
+/* Joins on behalf of a client. Errors: PEAL_EBAD_GROUP, PEAL_EFORBIDDEN, PEAL_ELIMIT, PEAL_ENOMEM.
+ */
+static enum peal_err join(struct peal_conn *conn, const struct peal_join *join, const char **why)
+{
+    struct peal_member *m;
+    *why = "a group name has 1..200 bytes of UTF-8 without control characters";
+    if (peal_name_check(join->group) != PEAL_OK) return PEAL_EBAD_GROUP;
+    *why = "not allowed to join this group";
+    if (!may_join(conn, join->group)) return PEAL_EFORBIDDEN;
+    *why = "already a member of this group";
+    if (peal_member_find(conn, join->group) != NULL) return PEAL_ELIMIT;
+    *why = "too many groups on this connection";
+    if (conn->member_count >= conn->hub->config->limits.groups_per_connection) return PEAL_ELIMIT;
+    *why = "out of memory";
+    return peal_member_add(conn, join, &m);
+}
+
+static struct peal_span json_id(const char *id)
+{
+    return peal_span_of(id);
+}
+
+static void welcome_if_complete(struct peal_conn *conn)
+{
+    if (conn->welcome_due_ms != 0 && conn->joins_owed == 0) send_welcome(conn);
+}
+
+void peal_conn_joined(struct peal_conn *conn, struct peal_member *m)
+{
+    if (m->answer == PEAL_ANSWER_WELCOME && !conn->welcomed) {
+        conn->joins_owed--;
+        welcome_if_complete(conn);
+        return;
+    }
+    if (m->answer == PEAL_ANSWER_NONE) return;
+    m->answer = PEAL_ANSWER_NONE;
+    struct peal_event event = {.type = PEAL_EVENT_JOINED,
+                               .id = json_id(m->id),
+                               .group = peal_group_span(m->group),
+                               .epoch = m->epoch,
+                               .offset = m->cursor,
+                               .unread = m->group->unread,
+                               .rev = m->group->rev,
+                               .recovered = m->recovered};
+    reply(conn, &event);
+}
+
+void peal_conn_join_failed(struct peal_conn *conn, struct peal_member *m, enum peal_err err)
+{
+    bool owed = m->answer == PEAL_ANSWER_WELCOME && !conn->welcomed;
+    if (m->answer != PEAL_ANSWER_NONE)
+        peal_conn_error(conn, json_id(m->id), peal_group_span(m->group), err, "not joined");
+    peal_member_remove(m);
+    if (!owed) return;
+    conn->joins_owed--;
+    welcome_if_complete(conn);
+}
+
+static void send_welcome(struct peal_conn *conn)
+{
+    conn->welcome_due_ms = 0;
+    conn->welcomed = true;
+    struct peal_event event = {
+        .type = PEAL_EVENT_WELCOME, .id = json_id(conn->hello_id), .conn = conn};
+    reply(conn, &event);
+    free(conn->hello_id);
+    conn->hello_id = NULL;
+    if (conn->open && conn->hub->degraded) {
+        struct peal_event degraded = {.type = PEAL_EVENT_DEGRADED, .on = true};
+        reply(conn, &degraded);
+    }
+    PEAL_LIST_EACH(&conn->members, it, after)
+    {
+        struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_conn);
+        if (m->recovered != PEAL_RECOVERED_PENDING) m->answer = PEAL_ANSWER_NONE;
+        peal_member_pump(m);
+    }
+    rearm(conn);
+}
+
+static enum peal_err set_text(char **to, struct peal_span from)
+{
+    char *copy = strndup(from.at, from.size);
+    if (copy == NULL) return PEAL_ENOMEM;
+    free(*to);
+    *to = copy;
+    return PEAL_OK;
+}
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+void peal_conn_bad(struct peal_conn *conn, struct peal_span id, enum peal_err err,
+                   const char *message)
+{
+    peal_conn_error(conn, id, (struct peal_span){0}, err, message);
+    if (++conn->bad_count >= 3) peal_conn_close(conn, 4000, "bad_message", PEAL_M_CLOSED_PROTOCOL);
+}
+
+/* The token of a hello: may turn nobody into somebody, never somebody into somebody else. */
+static enum peal_err take_token(struct peal_conn *conn, struct peal_span token, char *why,
+                                size_t why_size)
+{
+    struct peal_claims claims;
+    enum peal_err err =
+        peal_conn_authenticate(conn->hub, conn->route, token, &claims, why, why_size);
+    if (err != PEAL_OK) return err;
+    if (conn->user != NULL && (claims.user == NULL || strcmp(conn->user, claims.user) != 0)) {
+        snprintf(why, why_size, "the token is of another user");
+        err = PEAL_EFORBIDDEN;
+    } else if (conn->user == NULL && claims.user != NULL) {
+        err = set_text(&conn->user, peal_span_of(claims.user));
+    }
+    if (err != PEAL_OK) {
+        peal_claims_fini(&claims);
+        return err;
+    }
+    peal_claims_fini(&conn->claims);
+    conn->claims = claims;
+    return PEAL_OK;
+}
+
+static void arm_expiry(struct peal_conn *conn)
+{
+    conn->expire_due_ms = 0;
+    if (conn->claims.expires_ms == 0) return;
+    uint64_t at = conn->claims.expires_ms + conn->hub->token_rules.leeway_ms;
+    uint64_t left = at > conn->hub->wall_ms ? at - conn->hub->wall_ms : 1;
+    conn->expire_due_ms = conn->hub->now_ms + left;
+}
+
+static bool hello_join(struct peal_conn *conn, struct peal_join *with)
+{
+    const char *why;
+    with->answer = PEAL_ANSWER_WELCOME;
+    conn->joins_owed++;
+    enum peal_err err = join(conn, with, &why);
+    if (err == PEAL_OK) return true;
+    conn->joins_owed--;
+    peal_conn_error(conn, (struct peal_span){0}, with->group, err, why);
+    return conn->open;
+}
+
+static void hello_joins(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    if (conn->user != NULL) {
+        struct peal_buf name = {0};
+        struct peal_join inbox = {
+            .has_since = cmd->has_inbox, .epoch = cmd->inbox_epoch, .offset = cmd->inbox_offset};
+        bool fine = peal_group_of_user(peal_span_of(conn->user), &name) == PEAL_OK;
+        inbox.group = peal_buf_span(&name);
+        if (fine) fine = hello_join(conn, &inbox);
+        peal_buf_fini(&name);
+        if (!fine && !conn->open) return;
+    }
+    for (size_t i = 0; i < cmd->group_count; i++)
+        if (!hello_join(conn, &cmd->groups[i])) return;
+}
+
+void peal_conn_hello(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    char why[160];
+    if (conn->greeted) {
+        peal_conn_bad(conn, cmd->id, PEAL_EBAD_MESSAGE, "hello was said already");
+        return;
+    }
+    enum peal_err err = PEAL_OK;
+    if (cmd->token.at != NULL) {
+        err = take_token(conn, cmd->token, why, sizeof why);
+    } else if (conn->route->identity == PEAL_IDENTITY_TOKEN && conn->user == NULL &&
+               conn->claims.group_count == 0 && !conn->route->lenient) {
+        snprintf(why, sizeof why, "this route needs a token");
+        err = PEAL_ETOKEN_MISSING;
+    }
+    if (err == PEAL_OK && cmd->device.at != NULL) err = set_text(&conn->device, cmd->device);
+    if (err == PEAL_OK && cmd->id.at != NULL) err = set_text(&conn->hello_id, cmd->id);
+    if (err != PEAL_OK) {
+        peal_conn_bad(conn, cmd->id, err, err == PEAL_ENOMEM ? "out of memory" : why);
+        return;
+    }
+    conn->greeted = true;
+    conn->hello_due_ms = 0;
+    conn->welcome_due_ms = conn->hub->now_ms + PEAL_WELCOME_MS;
+    arm_expiry(conn);
+    /* One more than there are, so that it is complete only when all are asked for. */
+    conn->joins_owed = 1;
+    hello_joins(conn, cmd);
+    conn->joins_owed--;
+    if (conn->open) welcome_if_complete(conn);
+    rearm(conn);
+}
+
+static bool need_hello(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    if (conn->greeted) return false;
+    peal_conn_bad(conn, cmd->id, PEAL_EBAD_MESSAGE, "say hello first");
+    return true;
+}
+
+void peal_conn_join(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    if (need_hello(conn, cmd)) return;
+    struct peal_join with = {.group = cmd->group,
+                             .has_since = cmd->has_since,
+                             .epoch = cmd->since_epoch,
+                             .offset = cmd->since_offset,
+                             .last = cmd->last,
+                             .answer = PEAL_ANSWER_JOINED,
+                             .id = cmd->id};
+    const char *why;
+    enum peal_err err = join(conn, &with, &why);
+    if (err != PEAL_OK) peal_conn_error(conn, cmd->id, cmd->group, err, why);
+}
+
+void peal_conn_leave(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    if (need_hello(conn, cmd)) return;
+    struct peal_member *m = peal_member_find(conn, cmd->group);
+    if (m == NULL) {
+        peal_conn_error(conn, cmd->id, cmd->group, PEAL_ENOT_FOUND, "not a member of this group");
+        return;
+    }
+    if (m->answer == PEAL_ANSWER_WELCOME && m->recovered == PEAL_RECOVERED_PENDING &&
+        !conn->welcomed)
+        conn->joins_owed--;
+    peal_member_remove(m);
+    struct peal_event event = {.type = PEAL_EVENT_LEFT, .id = cmd->id, .group = cmd->group};
+    reply(conn, &event);
+    welcome_if_complete(conn);
+}
+
+static void call_free(struct conn_call *call)
+{
+    peal_request_cancel(call->conn->hub, &call->request);
+    peal_list_remove(&call->in_conn);
+    free(call->id);
+    free(call);
+}
+
+static void published(struct peal_conn *conn, struct peal_span id, const struct peal_frame *answer)
+{
+    struct peal_frame receipt;
+    if (answer->entries.count != 1 ||
+        peal_frame_decode(answer->entries.at[0], &receipt) != PEAL_OK) {
+        peal_conn_error(conn, id, (struct peal_span){0}, PEAL_EINTERNAL, "no receipt came");
+        return;
+    }
+    if (receipt.code != PEAL_OK) {
+        char why[200];
+        snprintf(why, sizeof why, "%.*s", (int)receipt.message.size, receipt.message.at);
+        peal_conn_error(conn, id, (struct peal_span){0}, (enum peal_err)receipt.code, why);
+    } else {
+        struct peal_event event = {.type = PEAL_EVENT_PUBLISHED,
+                                   .id = id,
+                                   .message_id = receipt.id,
+                                   .group = receipt.group,
+                                   .epoch = receipt.epoch,
+                                   .offset = receipt.offset,
+                                   .flags = receipt.flags};
+        reply(conn, &event);
+    }
+    peal_frame_fini(&receipt);
+}
+
+static void call_done(struct peal_request *request, const struct peal_frame *answer)
+{
+    struct conn_call *call = PEAL_FROM_LINK(request, struct conn_call, request);
+    struct peal_conn *conn = call->conn;
+    struct peal_span id = json_id(call->id);
+    struct peal_span none = {0};
+    if (answer == NULL) {
+        peal_conn_error(conn, id, none, PEAL_ETIMEOUT, "the router did not answer in time");
+    } else if (answer->code != PEAL_OK) {
+        enum peal_err err = (enum peal_err)answer->code;
+        peal_conn_error(conn, id, none, err,
+                        err == PEAL_ENO_ROUTER ? "the group's router is not reachable"
+                                               : "the router refused");
+    } else if (call->kind == CALL_PUBLISH) {
+        published(conn, id, answer);
+    } else if (call->kind == CALL_READ) {
+        struct peal_event event = {
+            .type = PEAL_EVENT_OK, .id = id, .unread = answer->unread, .rev = answer->rev};
+        reply(conn, &event);
+    } else {
+        struct peal_event event = {.type = PEAL_EVENT_INBOX,
+                                   .id = id,
+                                   .unread = answer->unread,
+                                   .rev = answer->rev,
+                                   .flags = answer->flags,
+                                   .page = answer};
+        reply(conn, &event);
+    }
+    call_free(call);
+}
+
+/* Sends frame for a command whose answer is call_done's. */
+static void start_call(struct peal_conn *conn, int kind, struct peal_span id,
+                       struct peal_span group, struct peal_frame *frame)
+{
+    struct conn_call *call = calloc(1, sizeof *call);
+    enum peal_err err = PEAL_ENOMEM;
+    if (call != NULL) {
+        call->conn = conn;
+        call->kind = kind;
+        peal_request_init(&call->request, call_done);
+        peal_list_append(&conn->calls, &call->in_conn);
+        err = id.at == NULL ? PEAL_OK : set_text(&call->id, id);
+        if (err == PEAL_OK) err = peal_request_send(conn->hub, &call->request, group, frame);
+        if (err != PEAL_OK) call_free(call);
+    }
+    if (err != PEAL_OK)
+        peal_conn_error(conn, id, (struct peal_span){0}, err, "the node is busy, try again");
+}
+
+/* Hands env to the router; replies go to id. */
+static void publish(struct peal_conn *conn, struct peal_span id, struct peal_envelope *env)
+{
+    struct peal_buf encoded = {0};
+    if (conn->user != NULL) env->from = peal_span_of(conn->user);
+    peal_envelope_encode(env, &encoded);
+    if (encoded.failed) {
+        peal_buf_fini(&encoded);
+        peal_conn_error(conn, id, (struct peal_span){0}, PEAL_ENOMEM, "out of memory");
+        return;
+    }
+    struct peal_span entry = peal_buf_span(&encoded);
+    struct peal_frame frame = {.type = PEAL_F_PUBLISH};
+    frame.entries.at = &entry;
+    frame.entries.count = 1;
+    start_call(conn, CALL_PUBLISH, id, env->group, &frame);
+    peal_buf_fini(&encoded);
+}
+
+void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    if (need_hello(conn, cmd)) return;
+    struct peal_buf name = {0};
+    struct peal_envelope env = cmd->env;
+    env.group = cmd->group;
+    enum peal_err err = PEAL_OK;
+    const char *why = "";
+    if (cmd->user.at != NULL) {
+        err = peal_group_of_user(cmd->user, &name);
+        env.group = peal_buf_span(&name);
+    }
+    if (err != PEAL_OK || peal_name_check(env.group) != PEAL_OK) {
+        err = PEAL_EBAD_GROUP;
+        why = "a group name has 1..200 bytes of UTF-8 without control characters";
+    } else if (!may_publish(conn, env.group)) {
+        err = PEAL_EFORBIDDEN;
+        why = "not allowed to publish to this group";
+    } else if (env.data.size > conn->hub->config->limits.message) {
+        err = PEAL_ETOO_LARGE;
+        why = "data is larger than limits.message";
+    }
+    if (err == PEAL_OK)
+        publish(conn, cmd->id, &env);
+    else
+        peal_conn_error(conn, cmd->id, cmd->group, err, why);
+    peal_buf_fini(&name);
+}
+
+static struct peal_member *need_inbox(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    if (need_hello(conn, cmd)) return NULL;
+    struct peal_member *m = inbox_member(conn);
+    if (m == NULL || !m->group->joined) {
+        peal_conn_error(conn, cmd->id, (struct peal_span){0},
+                        m == NULL ? PEAL_EFORBIDDEN : PEAL_ENO_ROUTER,
+                        m == NULL ? "this connection has no inbox" : "the inbox is not reachable");
+        return NULL;
+    }
+    return m;
+}
+
+void peal_conn_ack(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    struct peal_member *m = need_inbox(conn, cmd);
+    if (m == NULL) return;
+    if (cmd->upto != 0) peal_group_ack(conn->hub, m->group, cmd->upto);
+    if (cmd->offset_count == 0) return;
+    struct peal_frame mark = {
+        .type = PEAL_F_MARK, .group = peal_group_span(m->group), .flags = PEAL_FLAG_ACK};
+    mark.offsets.at = cmd->offsets;
+    mark.offsets.count = cmd->offset_count;
+    if (peal_hub_send(conn->hub, peal_group_span(m->group), &mark) != PEAL_OK)
+        peal_conn_error(conn, cmd->id, (struct peal_span){0}, PEAL_EQUEUE_FULL,
+                        "the node is busy, ack again");
+}
+
+void peal_conn_read(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    struct peal_member *m = need_inbox(conn, cmd);
+    if (m == NULL) return;
+    struct peal_frame mark = {.type = PEAL_F_MARK,
+                              .group = peal_group_span(m->group),
+                              .flags = PEAL_FLAG_READ | (cmd->all ? PEAL_FLAG_ALL : 0),
+                              .upto = cmd->upto};
+    mark.offsets.at = cmd->offsets;
+    mark.offsets.count = cmd->offset_count;
+    start_call(conn, CALL_READ, cmd->id, peal_group_span(m->group), &mark);
+}
+
+void peal_conn_inbox(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    struct peal_member *m = need_inbox(conn, cmd);
+    if (m == NULL) return;
+    uint64_t limit = cmd->limit == 0 ? 50 : cmd->limit;
+    struct peal_frame fetch = {.type = PEAL_F_FETCH,
+                               .group = peal_group_span(m->group),
+                               .epoch = m->group->epoch,
+                               .offset = cmd->before,
+                               .limit = limit < PEAL_PAGE_MESSAGES ? limit : PEAL_PAGE_MESSAGES,
+                               .bytes = conn->outq.bytes_max / 4,
+                               .flags =
+                                   PEAL_FLAG_REVERSE | (cmd->unread_only ? PEAL_FLAG_UNREAD : 0)};
+    start_call(conn, CALL_INBOX, cmd->id, peal_group_span(m->group), &fetch);
+}
+
+void peal_conn_ping(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    struct peal_event event = {.type = PEAL_EVENT_PONG, .id = cmd->id};
+    reply(conn, &event);
+}
+
+/* ---- frames that are data ----------------------------------------------------------------------
+ */
+
+void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span payload)
+{
+    struct peal_envelope env = {.data = payload,
+                                .data_kind = text ? PEAL_DATA_TEXT : PEAL_DATA_BINARY};
+    struct peal_bytes *frame = NULL;
+    switch (conn->route->inbound) {
+    case PEAL_INBOUND_REFUSE:
+        peal_conn_close(conn, 4005, "inbound_refused", PEAL_M_CLOSED_POLICY);
+        return;
+    case PEAL_INBOUND_IGNORE:
+        peal_count(PEAL_M_FRAMES_IGNORED, 1);
+        return;
+    case PEAL_INBOUND_ECHO_JSON: {
+        struct peal_buf json = {0};
+        if (text)
+            peal_json_add_string(&json, payload);
+        else
+            peal_json_add_base64(&json, payload);
+        env.data = peal_buf_span(&json);
+        env.data_kind = PEAL_DATA_JSON;
+        if (!json.failed) frame = conn->dialect->message(&env, &(struct peal_message_facts){0});
+        peal_buf_fini(&json);
+        break;
+    }
+    case PEAL_INBOUND_PUBLISH:
+        if (conn->first_group == NULL || payload.size > conn->hub->config->limits.message) {
+            peal_conn_close(conn, conn->first_group == NULL ? 4005 : 1009,
+                            conn->first_group == NULL ? "inbound_refused" : "too_large",
+                            PEAL_M_CLOSED_POLICY);
+            return;
+        }
+        env.group = peal_span_of(conn->first_group);
+        /* A page sends JSON as text; it reaches the others as the same bytes either way. */
+        publish(conn, (struct peal_span){0}, &env);
+        return;
+    default: /* echo */
+        frame = conn->dialect->message(&env, &(struct peal_message_facts){0});
+    }
+    if (frame == NULL || peal_conn_deliver(conn, frame) != PEAL_OK)
+        peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
+    peal_bytes_unref(frame);
+}
+
+/* ---- life --------------------------------------------------------------------------------------
+ */
+
+enum peal_err peal_conn_authenticate(struct peal_hub *hub, const struct peal_config_route *route,
+                                     struct peal_span token, struct peal_claims *claims, char *why,
+                                     size_t why_size)
+{
+    struct peal_token_rules rules = hub->token_rules;
+    if (route->user_claim != NULL) rules.user_claim = route->user_claim;
+    *claims = (struct peal_claims){0};
+    enum peal_err err = PEAL_ETOKEN_INVALID;
+    if (hub->keys == NULL)
+        snprintf(why, why_size, "no key is configured that could check a token");
+    else
+        err = peal_token_verify(hub->keys, &rules, token, hub->wall_ms, claims, why, why_size);
+    if (err == PEAL_ENOMEM || err == PEAL_OK || !route->lenient) return err;
+    return PEAL_OK; /* lenient: a bad token means no user */
+}
+
+/* Joins the groups of the route's templates. */
+static enum peal_err join_route(struct peal_conn *conn, const struct peal_route_match *match)
+{
+    struct peal_span identity = peal_span_of(conn->user);
+    for (size_t i = 0; i < conn->route->join.count; i++) {
+        struct peal_buf name = {0};
+        struct peal_member *m;
+        enum peal_err err = peal_route_fill(match, conn->route->join.at[i], identity, &name);
+        /* Lenient routes: who is nobody joins no group of a user. */
+        if (err == PEAL_EFORBIDDEN && conn->route->lenient) {
+            peal_buf_fini(&name);
+            continue;
+        }
+        struct peal_join with = {.group = peal_buf_span(&name)};
+        if (err == PEAL_OK && peal_member_find(conn, with.group) == NULL)
+            err = peal_member_add(conn, &with, &m);
+        if (err == PEAL_OK && conn->first_group == NULL)
+            err = set_text(&conn->first_group, with.group);
+        peal_buf_fini(&name);
+        if (err != PEAL_OK) return err;
+    }
+    return PEAL_OK;
+}
+
+enum peal_err peal_conn_init(struct peal_conn *conn, struct peal_hub *hub,
+                             struct peal_conn_open *from)
+{
+    const struct peal_config_route *route = from->match->route;
+    *conn = (struct peal_conn){.hub = hub, .route = route, .open = true};
+    conn->dialect = peal_dialect_of((enum peal_dialect_kind)route->dialect);
+    conn->close_reason = "peer";
+    conn->close_metric = PEAL_M_CLOSED_PEER;
+    conn->claims = from->claims;
+    from->claims = (struct peal_claims){0};
+    peal_link_init(&conn->members);
+    peal_link_init(&conn->calls);
+    peal_timer_init(&conn->timer);
+    peal_outq_init(&conn->outq, (uint32_t)hub->config->limits.queue_messages,
+                   (uint32_t)hub->config->limits.queue);
+    peal_ulid(conn->session, hub->wall_ms);
+    peal_list_append(&hub->conns, &conn->in_hub);
+    hub->conn_count++;
+    peal_count(PEAL_M_CONNS, 1);
+
+    enum peal_err err = PEAL_OK;
+    if (from->user.at != NULL) err = set_text(&conn->user, from->user);
+    if (err == PEAL_OK && conn->dialect->hello) {
+        conn->hello_due_ms = hub->now_ms + PEAL_HELLO_MS;
+    } else if (err == PEAL_OK) {
+        conn->greeted = true;
+        conn->welcomed = true;
+        arm_expiry(conn);
+        err = join_route(conn, from->match);
+    }
+    if (err != PEAL_OK) {
+        peal_conn_fini(conn);
+        return err;
+    }
+    conn->ping_due_ms = hub->now_ms + hub->config->limits.ping_ms;
+    rearm(conn);
+    return PEAL_OK;
+}
+
+void peal_conn_fini(struct peal_conn *conn)
+{
+    conn->open = false;
+    PEAL_LIST_EACH(&conn->calls, it, after)
+    call_free(PEAL_FROM_LINK(it, struct conn_call, in_conn));
+    PEAL_LIST_EACH(&conn->members, it, after)
+    peal_member_remove(PEAL_FROM_LINK(it, struct peal_member, in_conn));
+    peal_wheel_disarm(&conn->timer);
+    peal_count(PEAL_M_DROPPED_CLOSED, conn->outq.count);
+    peal_outq_fini(&conn->outq);
+    peal_claims_fini(&conn->claims);
+    peal_list_remove(&conn->in_hub);
+    conn->hub->conn_count--;
+    peal_count(PEAL_M_CONNS, -1);
+    peal_count(conn->close_metric, 1);
+    free(conn->user);
+    free(conn->device);
+    free(conn->first_group);
+    free(conn->hello_id);
+}

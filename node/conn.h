@@ -1,0 +1,143 @@
+/* node/conn.h: one connection: who it is, what it may, what it waits for.
+ *
+ * A state machine without sockets or clock. Its life: opened by the transport after the
+ * handshake; a native one waits for `hello`; then commands come in, replies and messages go
+ * into its queue; closing drops what was not begun, says farewell and waits for the transport.
+ *
+ * Thread: the worker. Memory: embedded in the transport's object, which frees it only after
+ * peal_conn_fini and never inside a call of the connection. */
+#ifndef PEAL_NODE_CONN_H
+#define PEAL_NODE_CONN_H
+
+#include "base/metrics.h"
+#include "node/dialect/dialect.h"
+#include "node/groups.h"
+#include "node/hub.h"
+#include "node/outq.h"
+#include "node/route.h"
+#include "proto/token.h"
+
+struct peal_conn {
+    struct peal_hub *hub;
+    struct peal_link in_hub;
+    const struct peal_config_route *route;
+    const struct peal_dialect *dialect;
+    struct peal_outq outq;
+    struct peal_link members;
+    struct peal_link calls; /* requests under way, struct conn_call */
+    struct peal_timer timer;
+    struct peal_claims claims;
+    char *user;        /* NULL: nobody */
+    char *device;      /* NULL: not told */
+    char *first_group; /* inbound: publish goes here; NULL when the route joins none */
+    char *hello_id;    /* JSON, while the welcome is owed */
+    uint32_t member_count;
+    uint32_t joins_owed; /* members whose position the welcome waits for */
+    bool open;           /* not closing */
+    bool greeted;        /* dialects with hello: a valid hello has come */
+    bool welcomed;       /* and was answered; others are welcomed at once */
+    bool ping_waits;     /* a pong is owed */
+    bool full;           /* something did not fit; look again when there is room */
+    uint8_t bad_count;   /* malformed messages in a row */
+    uint64_t ack_upto;   /* dialects without acks: newest inbox offset queued */
+    uint64_t ack_pinged; /* and the newest one that a ping was sent for */
+    uint64_t frames_ms;  /* start of the second that frames are counted in */
+    uint32_t frames;
+    /* Deadlines on the monotonic clock; 0 = none. */
+    uint64_t hello_due_ms;
+    uint64_t welcome_due_ms;
+    uint64_t ping_due_ms;
+    uint64_t pong_due_ms;
+    uint64_t message_due_ms; /* a begun message must end */
+    uint64_t close_due_ms;
+    uint64_t expire_due_ms;
+    char session[26];
+    const char *close_reason;
+    enum peal_metric close_metric;
+};
+
+/* What the handshake found out. Strings are copied; claims are taken over. */
+struct peal_conn_open {
+    const struct peal_route_match *match;
+    struct peal_span user; /* absent: nobody */
+    struct peal_claims claims;
+};
+
+/* Starts the connection: joins the route's groups, or waits for hello. Errors: PEAL_ENOMEM, and
+ * what peal_route_fill says about the join templates; conn then needs no fini. */
+enum peal_err peal_conn_init(struct peal_conn *conn, struct peal_hub *hub,
+                             struct peal_conn_open *from);
+/* Leaves all groups and drops the queue. */
+void peal_conn_fini(struct peal_conn *conn);
+/* Who may connect by this route with this token? A sentence goes to why. The claims are filled when
+ * a token was given and is good. Errors: PEAL_ETOKEN_*; with lenient routes never. */
+enum peal_err peal_conn_authenticate(struct peal_hub *hub, const struct peal_config_route *route,
+                                     struct peal_span token, struct peal_claims *claims, char *why,
+                                     size_t why_size);
+
+/* The transport says: */
+void peal_conn_on_receive(struct peal_conn *conn, bool text, struct peal_span payload);
+void peal_conn_on_pong(struct peal_conn *conn, struct peal_span payload);
+void peal_conn_on_frames(struct peal_conn *conn, uint32_t frames, bool in_message);
+/* Bytes were sent: there may be room again. */
+void peal_conn_on_sent(struct peal_conn *conn);
+/* The peer is gone or said Close: no farewell any more. */
+void peal_conn_on_peer_close(struct peal_conn *conn);
+
+/* The rest of the node says: */
+/* Queues one rendered message. Errors: PEAL_EFULL; nothing has changed. */
+enum peal_err peal_conn_deliver(struct peal_conn *conn, struct peal_bytes *frame);
+/* Renders and queues an event, if the dialect has it. Errors: PEAL_EFULL. */
+enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event);
+void peal_conn_error(struct peal_conn *conn, struct peal_span id, struct peal_span group,
+                     enum peal_err err, const char *message);
+/* The member's join is decided: answers the command or helps the welcome along. */
+void peal_conn_joined(struct peal_conn *conn, struct peal_member *member);
+void peal_conn_join_failed(struct peal_conn *conn, struct peal_member *member, enum peal_err err);
+/* Says code to the client and ends the connection. reason is a literal word. */
+void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
+                     enum peal_metric metric);
+/* Room for this many bytes of messages before the queue is half full. */
+size_t peal_conn_room(const struct peal_conn *conn);
+void peal_conn_on_timer(struct peal_conn *conn);
+
+/* Dialects say: */
+struct peal_command {
+    struct peal_span id; /* as JSON */
+    struct peal_span token;
+    struct peal_span device;
+    struct peal_span group;
+    struct peal_span user;
+    bool has_since;
+    uint64_t since_epoch;
+    uint64_t since_offset;
+    uint64_t last;
+    uint64_t upto;
+    uint64_t before;
+    uint64_t limit;
+    bool all;
+    bool unread_only;
+    uint64_t *offsets;
+    size_t offset_count;
+    struct peal_join *groups; /* hello: groups and resume.groups */
+    size_t group_count;
+    bool has_inbox; /* hello: resume.inbox */
+    uint64_t inbox_epoch;
+    uint64_t inbox_offset;
+    struct peal_envelope env; /* publish: all but group */
+};
+void peal_conn_hello(struct peal_conn *conn, const struct peal_command *cmd);
+void peal_conn_join(struct peal_conn *conn, const struct peal_command *cmd);
+void peal_conn_leave(struct peal_conn *conn, const struct peal_command *cmd);
+void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd);
+void peal_conn_ack(struct peal_conn *conn, const struct peal_command *cmd);
+void peal_conn_read(struct peal_conn *conn, const struct peal_command *cmd);
+void peal_conn_inbox(struct peal_conn *conn, const struct peal_command *cmd);
+void peal_conn_ping(struct peal_conn *conn, const struct peal_command *cmd);
+/* A message that made no sense: an error to the client; the third in a row closes (4000). */
+void peal_conn_bad(struct peal_conn *conn, struct peal_span id, enum peal_err err,
+                   const char *message);
+/* The route's inbound rule, for dialects whose frames are data. */
+void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span payload);
+
+#endif

@@ -1,0 +1,54 @@
+/* node/http.h: HTTP on both listeners: the API for backends, and the few pages for browsers.
+ *
+ * libwebsockets speaks HTTP/1.1; this is the only file that includes it. The worker accepts
+ * and hands sockets over: those of the API listener as they are, those of the browser listener
+ * after node/head.c has looked at them and found no WebSocket upgrade. Upgrades of any kind are
+ * refused here without looking at the library's parameter (RELIABILITY, trap 7).
+ *
+ * API listener, `Authorization: Bearer <key>` except for the first three:
+ *   GET  /livez /readyz /metrics
+ *   POST /v1/publish                      receipts as in docs/PROTOCOL.md
+ *   GET  /v1/inbox/{user}?before&limit&unread_only
+ *   POST /v1/inbox/{user}/ack | /read     {"upto": n} | {"offsets": [..]} | {"all": true}
+ * Browser listener, each answer closes the connection:
+ *   GET  /            the demo page, in dev mode
+ *   POST /dev/token   {"user": name} -> {"token": ...}, in dev mode
+ *   a route's path without an upgrade: 426; everything else: 404
+ *
+ * Thread: the worker that owns it; all on the worker's libuv loop. */
+#ifndef PEAL_NODE_HTTP_H
+#define PEAL_NODE_HTTP_H
+
+#include <stdbool.h>
+
+#include "base/config.h"
+#include "base/err.h"
+#include "base/span.h"
+#include "node/hub.h"
+
+struct peal_http;
+
+/* What every worker's HTTP side shares; built in main, read-only afterwards. */
+struct peal_http_shared {
+    const struct peal_config *config;
+    const _Atomic bool *ready;       /* /readyz */
+    struct peal_span demo_page;      /* HTML */
+    struct peal_span token_secret;   /* HS256 secret that /dev/token signs with; absent: 404 */
+    unsigned char (*key_hashes)[32]; /* SHA-256 of each API key */
+    size_t key_count;
+};
+/* Hashes the configured keys (`sha256:<hex>` are hashes already). Errors: PEAL_ENOMEM,
+ * PEAL_EBAD_FIELD. */
+enum peal_err peal_http_shared_init(struct peal_http_shared *shared,
+                                    const struct peal_config *config);
+void peal_http_shared_fini(struct peal_http_shared *shared);
+
+/* uv_loop is a uv_loop_t. NULL when libwebsockets cannot start. */
+struct peal_http *peal_http_new(struct peal_hub *hub, const struct peal_http_shared *shared,
+                                void *uv_loop);
+/* Takes over a connected, non-blocking socket of which nothing was read. Closes it on failure. */
+void peal_http_adopt(struct peal_http *http, int fd, bool api);
+/* Closes every connection and frees; runs the loop as long as libwebsockets needs. */
+void peal_http_free(struct peal_http *http);
+
+#endif
