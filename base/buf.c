@@ -16,7 +16,7 @@ void peal_buf_fini(struct peal_buf *buf)
 char *peal_buf_reserve(struct peal_buf *buf, size_t more)
 {
     if (buf->failed) return NULL;
-    if (more > buf->capacity - buf->size) {
+    if (buf->at == NULL || more > buf->capacity - buf->size) {
         size_t capacity = buf->capacity < 64 ? 64 : buf->capacity;
         while (capacity - buf->size < more && capacity < SIZE_MAX / 2)
             capacity *= 2;
@@ -33,8 +33,9 @@ char *peal_buf_reserve(struct peal_buf *buf, size_t more)
 
 void peal_buf_add(struct peal_buf *buf, const void *at, size_t size)
 {
+    if (size == 0) return;
     char *to = peal_buf_reserve(buf, size);
-    if (to == NULL || size == 0) return;
+    if (to == NULL) return;
     memcpy(to, at, size);
     buf->size += size;
 }

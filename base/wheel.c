@@ -16,7 +16,8 @@ void peal_timer_init(struct peal_timer *timer)
 void peal_wheel_arm(struct peal_wheel *wheel, struct peal_timer *timer, uint64_t at_ms)
 {
     peal_list_remove(&timer->link);
-    uint64_t due = (at_ms + PEAL_WHEEL_TICK_MS - 1) / PEAL_WHEEL_TICK_MS;
+    /* Rounded up without adding first: at_ms may be UINT64_MAX, for never. */
+    uint64_t due = at_ms / PEAL_WHEEL_TICK_MS + (at_ms % PEAL_WHEEL_TICK_MS != 0);
     /* The current tick has been run already: a timer that is due now waits for the next one. */
     if (due <= wheel->tick) due = wheel->tick + 1;
     timer->due_tick = due;
