@@ -3,11 +3,13 @@
  *   {"group" | "user" | "groups" | "users": ..., "data" | "text" | "data_base64": ...,
  *    "event"?, "message_id"?, "ttl_ms"?, "collapse"?}
  *
- * As JSON (first byte `{` or `[`) or msgpack (a map or an array of maps). `data`: any JSON value,
- * kept as the span of text that was sent; from msgpack map, array, number, bool and nil become
- * JSON, str becomes text, bin binary. `text` is a bare string and `data_base64` bytes (JSON
- * only). Exactly one of the three. Unknown fields are ignored. `groups` and `users` become one
- * item per target, in order.
+ * As JSON (an object or a list) or msgpack (a map or an array of maps); the first byte tells which.
+ * `data`: any JSON value, kept as the span of text that was sent; from msgpack map, array, number,
+ * bool and nil become JSON, str becomes text, bin binary. `text` is a bare string and
+ * `data_base64` bytes (JSON only). Exactly one of the three. `message_id`, `event` and `collapse`
+ * have no control characters: they stand in lines of other protocols. Unknown fields are ignored,
+ * null is a value and not a missing field. `groups` and `users` become one item per target, in
+ * order; a mistake in the rest of their object is then told by each.
  *
  * Thread: any; no state. Memory: items borrow the input and the request's own arena; both must
  * live as long as the items are used. */
@@ -43,7 +45,8 @@ struct peal_publish_limits {
 /* Decodes body. Errors of the whole: PEAL_EBAD_JSON, PEAL_EBAD_MESSAGE, PEAL_ETOO_LARGE (more than
  * PEAL_BATCH_MESSAGES objects), PEAL_ELIMIT, PEAL_ENOMEM, with a sentence in why; *out then needs
  * no fini. Errors of single objects stay with their items: PEAL_EMISSING_FIELD, PEAL_EBAD_FIELD,
- * PEAL_EBAD_GROUP, PEAL_ETOO_LARGE. */
+ * PEAL_EBAD_GROUP, PEAL_EFORBIDDEN (`sys:`), PEAL_ETOO_LARGE, and PEAL_EBAD_MESSAGE for what is no
+ * object. */
 enum peal_err peal_publish_decode(struct peal_span body, const struct peal_publish_limits *limits,
                                   struct peal_publish_request *out, char *why, size_t why_size);
 void peal_publish_fini(struct peal_publish_request *request);
