@@ -93,10 +93,11 @@ bool peal_pattern_matches(const char *pattern, struct peal_span name)
 const struct peal_config_group *peal_group_policy(const struct peal_config *config,
                                                   struct peal_span group)
 {
-    for (size_t i = 0; i < config->group_count; i++)
-        if (peal_pattern_matches(config->groups[i].match, group)) return &config->groups[i];
-    PEAL_ASSERT(!"the configuration ends with a policy that matches everything");
-    return NULL;
+    size_t i = 0;
+    while (i < config->group_count && !peal_pattern_matches(config->groups[i].match, group))
+        i++;
+    PEAL_ASSERT(i < config->group_count); /* the last one matches everything */
+    return &config->groups[i];
 }
 
 bool peal_policy_keeps(const struct peal_config_group *policy)
