@@ -184,20 +184,30 @@ static size_t skip_number(struct peal_span text, size_t at)
     return at;
 }
 
-/* Makes every number a 0 of the same width. Outside of strings a number ends where the grammar
- * ends it, so text that was no JSON does not become JSON by this. */
+/* Behind the word that starts at `at`: what stands between blanks, punctuation and strings. */
+static size_t skip_word(struct peal_span text, size_t at)
+{
+    while (at < text.size && !is_blank(text.at[at]) && strchr(",:[]{}\"", text.at[at]) == NULL)
+        at++;
+    return at;
+}
+
+/* Makes every number a 0 of the same width. Only whole words: of `1E--0` nothing may be changed,
+ * or text that was no JSON could become JSON. */
 static void flatten_numbers(char *at, size_t size)
 {
     struct peal_span text = {at, size};
     for (size_t i = 0; i < size;) {
-        size_t end = skip_number(text, i);
-        if (end > i) {
+        size_t end = skip_word(text, i);
+        if (end == i) {
+            i = at[i] == '"' ? skip_string(text, i) : i + 1;
+            continue;
+        }
+        if (skip_number(text, i) == end) {
             memset(at + i, ' ', end - i);
             at[i] = '0';
-            i = end;
-        } else {
-            i = at[i] == '"' ? skip_string(text, i) : i + 1;
         }
+        i = end;
     }
 }
 
@@ -411,7 +421,7 @@ static bool add_unescaped(struct peal_span inside, struct peal_buf *out)
         const char *run = inside.at + at;
         const char *backslash = memchr(run, '\\', inside.size - at);
         size_t plain = backslash == NULL ? inside.size - at : (size_t)(backslash - run);
-        peal_buf_add(out, run, plain);
+        if (plain > 0) peal_buf_add(out, run, plain);
         at += plain;
         if (backslash == NULL) break;
         at++;
@@ -527,6 +537,9 @@ void peal_json_add_base64(struct peal_buf *out, struct peal_span bytes)
 enum peal_err peal_base64_decode(struct peal_span text, struct peal_buf *out)
 {
     if (text.size == 0) return PEAL_OK;
+    /* libsodium 1.0.18 takes bytes beyond ASCII for letters. */
+    for (size_t i = 0; i < text.size; i++)
+        if ((unsigned char)text.at[i] >= 0x80) return PEAL_EBAD_FIELD;
     size_t room = text.size / 4 * 3 + 3;
     char *to = peal_buf_reserve(out, room);
     if (to == NULL) return PEAL_ENOMEM;

@@ -114,6 +114,14 @@ static const struct {
     NO("[01e999]"),
     NO("[1e999.5]"),
     NO("[1e999,01]"),
+    NO("[1e999,1E--0]"),
+    NO("[1e999,1.-1]"),
+    NO("[1e999,-]"),
+    NO("[1e999 \"a\"]"),
+    NO("[1e999\"a\"]"),
+    NO("[1e999true]"),
+    NO("{1e999:1}"),
+    YES("[ 1e999\t,\n-0.5E+999 ]"),
     NO("1e999 1e999"),
     NO("[1e999"),
     NO("\"\t\""),
@@ -546,6 +554,25 @@ static void base64_in_any_other_form_is_refused(void **state)
     peal_buf_fini(&out);
 }
 
+/* libsodium 1.0.18 takes bytes beyond ASCII for letters. */
+static void base64_of_every_byte_but_its_alphabet_is_refused(void **state)
+{
+    (void)state;
+    const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (int c = 0; c < 256; c++) {
+        for (size_t place = 0; place < 4; place++) {
+            char text[4] = {'A', 'A', 'A', 'A'};
+            text[place] = (char)c;
+            bool good = memchr(alphabet, c, sizeof alphabet - 1) != NULL;
+            good = good || (c == '=' && place == 3);
+            struct peal_buf out = {0};
+            if ((peal_base64_decode(peal_span_make(text, 4), &out) == PEAL_OK) != good)
+                fail_msg("byte %02x at place %zu", (unsigned)c, place);
+            peal_buf_fini(&out);
+        }
+    }
+}
+
 /* Walks all sequences of up to three bytes and compares with the code point arithmetic of RFC
  * 3629; four-byte ones are too many, their limits are in the table. */
 static void utf8_of_every_short_sequence_is_judged_right(void **state)
@@ -601,6 +628,7 @@ int main(void)
         cmocka_unit_test(add_string_escapes_what_it_must_and_nothing_else),
         cmocka_unit_test(base64_is_written_and_read_back),
         cmocka_unit_test(base64_in_any_other_form_is_refused),
+        cmocka_unit_test(base64_of_every_byte_but_its_alphabet_is_refused),
         cmocka_unit_test(utf8_of_every_short_sequence_is_judged_right),
         cmocka_unit_test(utf8_of_four_bytes_ends_at_10ffff),
     };
