@@ -24,7 +24,7 @@ enum {
     PEAL_CONTINUATION_MS = 10000,   /* between the first and the last fragment */
     PEAL_CLOSE_MS = 3000,           /* from our Close frame to cutting the connection */
     PEAL_HALF_OPEN_MAX = 4096,      /* handshakes under way per worker */
-    PEAL_HALF_OPEN_IP_MAX = 256,    /* of them from one address */
+    PEAL_HALF_OPEN_IP_MAX = 1024,   /* of them from one address */
     PEAL_WELCOME_MS = 2000,         /* welcome does not wait longer for a router */
     PEAL_REQUEST_MS = 5000,         /* a request to a router is answered or given up */
     PEAL_ACK_JOIN_MS = 50,          /* acks of one inbox wait this long to be joined */

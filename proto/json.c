@@ -342,6 +342,32 @@ bool peal_json_next(struct peal_span checked, size_t *at, struct peal_span *elem
     return true;
 }
 
+bool peal_json_next_field(struct peal_span checked, size_t *at, struct peal_span *name,
+                          struct peal_span *value)
+{
+    size_t from = skip_blanks(checked, *at);
+    if (*at == 0) {
+        if (from == checked.size || checked.at[from] != '{') return false;
+        from = skip_blanks(checked, from + 1);
+    } else if (from < checked.size && checked.at[from] == ',') {
+        from = skip_blanks(checked, from + 1);
+    }
+    if (from >= checked.size || checked.at[from] != '"') {
+        *at = from;
+        return false;
+    }
+    size_t end = skip_value(checked, from);
+    size_t colon = skip_blanks(checked, end);
+    if (end == from || colon >= checked.size || checked.at[colon] != ':') return false;
+    size_t start = skip_blanks(checked, colon + 1);
+    size_t stop = skip_value(checked, start);
+    if (stop == start) return false;
+    *name = peal_span_make(checked.at + from, end - from);
+    *value = peal_span_make(checked.at + start, stop - start);
+    *at = stop;
+    return true;
+}
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';

@@ -56,6 +56,11 @@ const struct peal_json_field *peal_json_get(const struct peal_json *json, const 
  * span; false means the end. Also false at once when it is not an array. */
 bool peal_json_next(struct peal_span checked, size_t *at, struct peal_span *element);
 
+/* Walks an object in the same way, however many fields it has. name comes with its quotes, for
+ * peal_json_string. */
+bool peal_json_next_field(struct peal_span checked, size_t *at, struct peal_span *name,
+                          struct peal_span *value);
+
 /* Appends the characters of a checked string value, unescaped. \u0000 gives a NUL byte; lone
  * surrogates were refused by the check. Errors: PEAL_EBAD_FIELD when value is not a string. */
 enum peal_err peal_json_string(struct peal_span value, struct peal_buf *out);

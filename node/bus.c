@@ -1,0 +1,238 @@
+#include "node/bus.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "node/uplink.h"
+
+enum {
+    TURN_MESSAGES = 512, /* taken from one socket per turn */
+    TURN_ORDERS = 4096,  /* taken from the mailbox per turn */
+    TICK_MS = 250,
+    ORDER_SLOTS = 65536,
+    HWM = 10000, /* messages per router and direction */
+    ROUTERS_MAX = 256,
+};
+
+struct router_sockets {
+    void *xsub;
+    void *dealer;
+};
+
+struct peal_bus {
+    pthread_t thread;
+    _Atomic bool stopping;
+    _Atomic bool *ready;
+    struct peal_mailbox orders;
+    struct peal_mailbox *workers[PEAL_WORKERS_MAX];
+    struct peal_uplink *uplink;
+    size_t router_count;
+    struct router_sockets routers[];
+};
+
+/* ---- what the uplink says ------------------------------------------------------------------- */
+
+static enum peal_err io_send(void *ctx, size_t link, struct peal_span frame)
+{
+    struct peal_bus *bus = ctx;
+    int rc = zmq_send(bus->routers[link].dealer, frame.at, frame.size, ZMQ_DONTWAIT);
+    return rc < 0 ? PEAL_EQUEUE_FULL : PEAL_OK;
+}
+
+static enum peal_err io_post(void *ctx, uint8_t worker, struct peal_letter *letter)
+{
+    struct peal_bus *bus = ctx;
+    peal_letter_ref(letter);
+    if (peal_mailbox_push(bus->workers[worker], letter) == PEAL_OK) return PEAL_OK;
+    peal_letter_unref(letter);
+    return PEAL_EFULL;
+}
+
+enum peal_err peal_bus_order(struct peal_bus *bus, struct peal_order *order)
+{
+    return peal_mailbox_push(&bus->orders, order);
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+/* The last part of the next message; the topic in front of a batch is of no further use. */
+static bool take(void *socket, zmq_msg_t *body)
+{
+    int more = 1;
+    size_t size = sizeof more;
+    if (zmq_msg_recv(body, socket, ZMQ_DONTWAIT) < 0) return false;
+    while (zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size) == 0 && more)
+        if (zmq_msg_recv(body, socket, ZMQ_DONTWAIT) < 0) return false;
+    return true;
+}
+
+static void take_socket(struct peal_bus *bus, size_t link, bool batches)
+{
+    void *socket = batches ? bus->routers[link].xsub : bus->routers[link].dealer;
+    for (int i = 0; i < TURN_MESSAGES; i++) {
+        zmq_msg_t body;
+        zmq_msg_init(&body);
+        bool got = take(socket, &body);
+        struct peal_span bytes = peal_span_make(zmq_msg_data(&body), zmq_msg_size(&body));
+        if (got && batches)
+            peal_uplink_on_batch(bus->uplink, link, bytes);
+        else if (got)
+            peal_uplink_on_answer(bus->uplink, link, bytes);
+        zmq_msg_close(&body);
+        if (!got) return;
+    }
+}
+
+static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
+{
+    if (zmq_poll(items, count, TICK_MS) < 0 && errno != EINTR)
+        peal_log(PEAL_LOG_ERROR, "bus.poll_failed", "error=%s", zmq_strerror(errno));
+    peal_uplink_set_time(bus->uplink, peal_clock_mono_ms());
+    peal_mailbox_arm(&bus->orders);
+    struct peal_order *order = NULL;
+    for (int i = 0; i < TURN_ORDERS && (order = peal_mailbox_pop(&bus->orders)) != NULL; i++)
+        peal_uplink_on_order(bus->uplink, order);
+    if (order != NULL) peal_mailbox_wake(&bus->orders); /* there may be more */
+    for (size_t i = 0; i < bus->router_count; i++) {
+        take_socket(bus, i, true);
+        take_socket(bus, i, false);
+    }
+    peal_uplink_on_tick(bus->uplink);
+    atomic_store(bus->ready, peal_uplink_ready(bus->uplink));
+}
+
+static void *bus_run(void *arg)
+{
+    struct peal_bus *bus = arg;
+    pthread_setname_np(pthread_self(), "bus");
+    peal_metrics_thread_start();
+    zmq_pollitem_t items[1 + 2 * ROUTERS_MAX];
+    int count = 0;
+    items[count++] = (zmq_pollitem_t){NULL, bus->orders.fd, ZMQ_POLLIN, 0};
+    for (size_t i = 0; i < bus->router_count; i++) {
+        items[count++] = (zmq_pollitem_t){bus->routers[i].xsub, 0, ZMQ_POLLIN, 0};
+        items[count++] = (zmq_pollitem_t){bus->routers[i].dealer, 0, ZMQ_POLLIN, 0};
+    }
+    peal_uplink_set_time(bus->uplink, peal_clock_mono_ms());
+    while (!atomic_load(&bus->stopping))
+        turn(bus, items, count);
+    return NULL;
+}
+
+/* ---- start and stop -------------------------------------------------------------------------- */
+
+static void set_int(void *socket, int option, int value)
+{
+    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
+    PEAL_ASSERT(rc == 0); /* constants of ours */
+}
+
+static void *open_socket(void *zmq, int type, const char *endpoint, const char *topic, char *why,
+                         size_t why_size)
+{
+    void *socket = zmq_socket(zmq, type);
+    if (socket == NULL) {
+        snprintf(why, why_size, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
+        return NULL;
+    }
+    int64_t bytes_max = PEAL_WIRE_BYTES_MAX;
+    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
+    set_int(socket, ZMQ_LINGER, 0);
+    set_int(socket, ZMQ_SNDHWM, HWM);
+    set_int(socket, ZMQ_RCVHWM, HWM);
+    set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
+    set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
+    set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
+    set_int(socket, ZMQ_RECONNECT_IVL, 100);
+    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
+    set_int(socket, ZMQ_IPV6, 1);
+    if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, topic, PEAL_TOPIC_SIZE);
+    if (zmq_connect(socket, endpoint) != 0) {
+        snprintf(why, why_size, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
+        zmq_close(socket);
+        return NULL;
+    }
+    if (type == ZMQ_XSUB) {
+        char own[1 + PEAL_TOPIC_SIZE];
+        own[0] = 1;
+        memcpy(own + 1, topic, PEAL_TOPIC_SIZE);
+        /* ZeroMQ keeps subscriptions and sends them again after a reconnect; these are two. */
+        if (zmq_send(socket, own, sizeof own, 0) < 0 || zmq_send(socket, "\1all", 4, 0) < 0)
+            peal_log(PEAL_LOG_ERROR, "bus.subscribe_failed", "error=%s", zmq_strerror(errno));
+    }
+    return socket;
+}
+
+static void bus_free(struct peal_bus *bus)
+{
+    for (size_t i = 0; i < bus->router_count; i++) {
+        if (bus->routers[i].xsub != NULL) zmq_close(bus->routers[i].xsub);
+        if (bus->routers[i].dealer != NULL) zmq_close(bus->routers[i].dealer);
+    }
+    struct peal_order *order;
+    while (bus->orders.cells != NULL && (order = peal_mailbox_pop(&bus->orders)) != NULL)
+        peal_order_free(order);
+    peal_mailbox_fini(&bus->orders);
+    peal_uplink_free(bus->uplink);
+    free(bus);
+}
+
+enum peal_err peal_bus_start(const struct peal_bus_options *options, struct peal_bus **out,
+                             char *why, size_t why_size)
+{
+    *out = NULL;
+    bool inproc = options->inproc_rpc != NULL;
+    size_t router_count = inproc ? 1 : options->config->cluster.router_count;
+    PEAL_ASSERT(router_count > 0);
+    snprintf(why, why_size, "more than %d routers", ROUTERS_MAX);
+    if (router_count > ROUTERS_MAX) return PEAL_ECONFIG;
+    snprintf(why, why_size, "out of memory or descriptors");
+    struct peal_bus *bus = calloc(1, sizeof *bus + router_count * sizeof bus->routers[0]);
+    if (bus == NULL) return PEAL_ENOMEM;
+    bus->router_count = router_count;
+    memcpy(bus->workers, options->workers, options->worker_count * sizeof bus->workers[0]);
+    bus->ready = options->ready;
+
+    enum peal_err err = peal_mailbox_init(&bus->orders, ORDER_SLOTS);
+    if (err == PEAL_OK) {
+        struct peal_uplink_io io = {bus, io_send, io_post};
+        bus->uplink = peal_uplink_new(&io, options->boot, router_count, options->worker_count);
+        if (bus->uplink == NULL) err = PEAL_ENOMEM;
+    }
+    char topic[PEAL_TOPIC_SIZE];
+    peal_topic_of(options->boot, topic);
+    for (size_t i = 0; i < router_count && err == PEAL_OK; i++) {
+        const struct peal_config_router *at = &options->config->cluster.routers[i];
+        const char *xpub = inproc ? options->inproc_xpub : at->xpub;
+        const char *rpc = inproc ? options->inproc_rpc : at->rpc;
+        struct router_sockets *r = &bus->routers[i];
+        r->xsub = open_socket(options->zmq, ZMQ_XSUB, xpub, topic, why, why_size);
+        if (r->xsub != NULL)
+            r->dealer = open_socket(options->zmq, ZMQ_DEALER, rpc, topic, why, why_size);
+        if (r->dealer == NULL) err = PEAL_ECONFIG;
+    }
+    if (err == PEAL_OK && pthread_create(&bus->thread, NULL, bus_run, bus) != 0) err = PEAL_ENOMEM;
+    if (err != PEAL_OK) {
+        bus_free(bus);
+        return err;
+    }
+    *out = bus;
+    return PEAL_OK;
+}
+
+void peal_bus_stop(struct peal_bus *bus)
+{
+    if (bus == NULL) return;
+    atomic_store(&bus->stopping, true);
+    peal_mailbox_wake(&bus->orders);
+    pthread_join(bus->thread, NULL);
+    bus_free(bus);
+}

@@ -1,0 +1,236 @@
+#include "node/worker.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "node/hub.h"
+#include "node/ws.h"
+
+enum {
+    MAILBOX_SLOTS = 65536,
+    TURN_LETTERS = 1024, /* taken before connections are looked at again */
+    DRAIN_MS = 2000,     /* for clients to take their farewell when the node stops */
+};
+
+struct peal_worker {
+    struct peal_worker_options options;
+    struct peal_mailbox mailbox;
+    struct peal_bus *bus;
+    pthread_t thread;
+    bool running;
+    uv_loop_t loop;
+    uv_poll_t on_mail;
+    uv_poll_t on_sockets;
+    uv_timer_t on_tick;
+    struct peal_hub hub;
+    struct peal_http *http;
+    struct peal_ws_server *ws;
+    uint64_t drain_until_ms; /* 0 = not stopping */
+};
+
+/* ---- what the hub says ------------------------------------------------------------------------
+ */
+
+static enum peal_err io_order(void *ctx, struct peal_order *order)
+{
+    return peal_bus_order(((struct peal_worker *)ctx)->bus, order);
+}
+
+static void io_output(void *ctx, struct peal_conn *conn)
+{
+    (void)ctx;
+    peal_ws_output(conn);
+}
+
+static void io_cut(void *ctx, struct peal_conn *conn)
+{
+    (void)ctx;
+    peal_ws_cut(conn);
+}
+
+/* ---- the loop ----------------------------------------------------------------------------------
+ */
+
+static void set_time(struct peal_worker *w)
+{
+    peal_hub_set_time(&w->hub, peal_clock_mono_ms(), peal_clock_wall_ms());
+}
+
+static void end_turn(struct peal_worker *w)
+{
+    peal_ws_flush(w->ws);
+}
+
+static void begin_drain(struct peal_worker *w)
+{
+    if (w->drain_until_ms != 0) return;
+    w->drain_until_ms = w->hub.now_ms + DRAIN_MS;
+    peal_ws_drain(w->ws);
+}
+
+static void mail_came(uv_poll_t *handle, int status, int events)
+{
+    (void)status;
+    (void)events;
+    struct peal_worker *w = handle->data;
+    struct peal_letter *letter = NULL;
+    set_time(w);
+    peal_mailbox_arm(&w->mailbox);
+    for (int i = 0; i < TURN_LETTERS; i++) {
+        letter = peal_mailbox_pop(&w->mailbox);
+        if (letter == NULL) break;
+        if (letter->kind == PEAL_LETTER_STOP)
+            begin_drain(w);
+        else
+            peal_hub_on_letter(&w->hub, letter);
+        peal_letter_unref(letter);
+    }
+    if (letter != NULL) peal_mailbox_wake(&w->mailbox); /* there may be more */
+    end_turn(w);
+}
+
+static void sockets_came(uv_poll_t *handle, int status, int events)
+{
+    (void)status;
+    (void)events;
+    struct peal_worker *w = handle->data;
+    set_time(w);
+    peal_ws_on_events(w->ws);
+    end_turn(w);
+}
+
+static void tick_came(uv_timer_t *timer)
+{
+    struct peal_worker *w = timer->data;
+    set_time(w);
+    peal_hub_on_tick(&w->hub);
+    peal_ws_on_tick(w->ws);
+    end_turn(w);
+    if (w->drain_until_ms == 0) return;
+    if (peal_ws_count(w->ws) == 0 || w->hub.now_ms >= w->drain_until_ms) uv_stop(&w->loop);
+}
+
+static void *worker_run(void *arg)
+{
+    struct peal_worker *w = arg;
+    char name[16];
+    snprintf(name, sizeof name, "worker %u", w->options.index);
+    pthread_setname_np(pthread_self(), name);
+    peal_metrics_thread_start();
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    /* What is still here is cut; then the loop's own handles end. */
+    peal_ws_server_free(w->ws);
+    w->ws = NULL;
+    peal_http_free(w->http);
+    w->http = NULL;
+    uv_close((uv_handle_t *)&w->on_mail, NULL);
+    uv_close((uv_handle_t *)&w->on_sockets, NULL);
+    uv_close((uv_handle_t *)&w->on_tick, NULL);
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    peal_hub_fini(&w->hub);
+    return NULL;
+}
+
+/* ---- start and stop ----------------------------------------------------------------------------
+ */
+
+static bool watch(struct peal_worker *w)
+{
+    w->on_mail.data = w;
+    w->on_sockets.data = w;
+    w->on_tick.data = w;
+    return uv_poll_init(&w->loop, &w->on_mail, w->mailbox.fd) == 0 &&
+           uv_poll_start(&w->on_mail, UV_READABLE, mail_came) == 0 &&
+           uv_poll_init(&w->loop, &w->on_sockets, peal_ws_fd(w->ws)) == 0 &&
+           uv_poll_start(&w->on_sockets, UV_READABLE, sockets_came) == 0 &&
+           uv_timer_init(&w->loop, &w->on_tick) == 0 &&
+           uv_timer_start(&w->on_tick, tick_came, PEAL_WHEEL_TICK_MS, PEAL_WHEEL_TICK_MS) == 0;
+}
+
+struct peal_worker *peal_worker_new(const struct peal_worker_options *options)
+{
+    struct peal_worker *w = calloc(1, sizeof *w);
+    if (w == NULL || peal_mailbox_init(&w->mailbox, MAILBOX_SLOTS) != PEAL_OK) {
+        free(w);
+        close(options->listen_fd);
+        close(options->api_fd);
+        return NULL;
+    }
+    w->options = *options;
+    return w;
+}
+
+struct peal_mailbox *peal_worker_mailbox(struct peal_worker *worker)
+{
+    return &worker->mailbox;
+}
+
+enum peal_err peal_worker_start(struct peal_worker *w, struct peal_bus *bus)
+{
+    w->bus = bus;
+    struct peal_hub_io io = {w, io_order, io_output, io_cut};
+    if (peal_hub_init(&w->hub, w->options.config, w->options.keys, &io, w->options.index,
+                      w->options.boot, peal_clock_mono_ms()) != PEAL_OK)
+        return PEAL_ENOMEM;
+    set_time(w);
+    if (uv_loop_init(&w->loop) != 0) goto fail_hub;
+    w->http = peal_http_new(&w->hub, w->options.http, &w->loop);
+    if (w->http == NULL) goto fail_loop;
+    w->ws = peal_ws_server_new(&w->hub, w->http);
+    if (w->ws == NULL) goto fail_http;
+    if (peal_ws_listen(w->ws, w->options.listen_fd, false) != PEAL_OK) goto fail_ws;
+    w->options.listen_fd = -1;
+    if (peal_ws_listen(w->ws, w->options.api_fd, true) != PEAL_OK) goto fail_ws;
+    w->options.api_fd = -1;
+    if (!watch(w)) goto fail_ws;
+    if (pthread_create(&w->thread, NULL, worker_run, w) != 0) goto fail_ws;
+    w->running = true;
+    return PEAL_OK;
+
+fail_ws:
+    peal_ws_server_free(w->ws);
+    w->ws = NULL;
+fail_http:
+    peal_http_free(w->http);
+    w->http = NULL;
+fail_loop:
+    /* Start-up failed and the process ends: the loop's own handles go with it. */
+fail_hub:
+    peal_hub_fini(&w->hub);
+    return PEAL_ENOMEM;
+}
+
+void peal_worker_stop(struct peal_worker *w)
+{
+    if (!w->running) return;
+    struct peal_letter *stop = peal_letter_note(PEAL_LETTER_STOP, false);
+    PEAL_ASSERT(stop != NULL);
+    while (peal_mailbox_push(&w->mailbox, stop) != PEAL_OK)
+        sched_yield(); /* full for a moment: the worker is emptying it */
+    pthread_join(w->thread, NULL);
+    w->running = false;
+    int rc = uv_loop_close(&w->loop);
+    if (rc != 0) peal_log(PEAL_LOG_ERROR, "worker.loop_busy", "error=%s", uv_strerror(rc));
+}
+
+void peal_worker_free(struct peal_worker *w)
+{
+    if (w == NULL) return;
+    PEAL_ASSERT(!w->running);
+    struct peal_letter *letter;
+    while ((letter = peal_mailbox_pop(&w->mailbox)) != NULL)
+        peal_letter_unref(letter);
+    peal_mailbox_fini(&w->mailbox);
+    if (w->options.listen_fd >= 0) close(w->options.listen_fd);
+    if (w->options.api_fd >= 0) close(w->options.api_fd);
+    free(w);
+}

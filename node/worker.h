@@ -1,0 +1,37 @@
+/* node/worker.h: a thread of a node: one event loop that owns a shard of the connections.
+ *
+ * The libuv loop watches three things: the mailbox (letters from the bus), the epoll descriptor
+ * of node/ws.c, and a tick; libwebsockets adds its own. Each turn ends with one flush.
+ *
+ * Thread: start and stop in main; everything else in the thread it starts. */
+#ifndef PEAL_NODE_WORKER_H
+#define PEAL_NODE_WORKER_H
+
+#include "base/config.h"
+#include "base/mailbox.h"
+#include "node/bus.h"
+#include "node/http.h"
+#include "proto/token.h"
+
+struct peal_worker;
+
+struct peal_worker_options {
+    const struct peal_config *config;
+    const struct peal_token_keys *keys;
+    const struct peal_http_shared *http;
+    uint8_t index;
+    uint64_t boot; /* of the node */
+    int listen_fd; /* taken over, also on failure */
+    int api_fd;    /* likewise */
+};
+
+/* Makes the worker and its mailbox; no thread yet. NULL when memory or descriptors are short. */
+struct peal_worker *peal_worker_new(const struct peal_worker_options *options);
+struct peal_mailbox *peal_worker_mailbox(struct peal_worker *worker);
+/* Errors: PEAL_ENOMEM. bus must outlive the thread. */
+enum peal_err peal_worker_start(struct peal_worker *worker, struct peal_bus *bus);
+/* Sends the clients away, waits for the thread. Harmless when it was not started. */
+void peal_worker_stop(struct peal_worker *worker);
+void peal_worker_free(struct peal_worker *worker); /* after stop, and after the bus */
+
+#endif

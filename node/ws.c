@@ -1,0 +1,830 @@
+/* Life of a socket: HEAD (its request head is looked at) → OPEN (frames) → dead, or HEAD →
+ * handed to HTTP, or HEAD → REFUSED (an error was written; it lingers until the peer has read
+ * it) → dead. Dead sockets are closed and freed by peal_ws_flush, never inside a call chain. */
+#include "node/ws.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "node/conn.h"
+#include "node/head.h"
+#include "node/route.h"
+#include "node/wsframe.h"
+#include "proto/group.h"
+#include "proto/json.h"
+
+enum {
+    EVENTS = 256,       /* taken from epoll at once */
+    ACCEPTS = 256,      /* per listener and turn */
+    READ_BYTES = 65536, /* from one connection per turn */
+    VECTORS = 64,       /* frames joined in one system call */
+    BACKLOG = 4096,
+    PAUSE_MS = 1000,   /* without descriptors, accepting rests this long */
+    REFUSED_MS = 2000, /* for the peer to read why */
+};
+
+enum source_kind { SOURCE_LISTENER, SOURCE_SOCKET };
+
+struct listener {
+    enum source_kind kind;
+    int fd;
+    bool api;
+    bool paused;
+};
+
+/* Handshakes under way from one address. */
+struct address {
+    struct peal_map_node node;
+    unsigned char ip[16];
+    uint32_t count;
+};
+
+enum phase { PHASE_HEAD, PHASE_REFUSED, PHASE_OPEN };
+
+struct socket {
+    enum source_kind kind;
+    enum phase phase;
+    int fd;
+    struct peal_ws_server *server;
+    struct peal_link listed; /* HEAD: server->heads; OPEN: server->open; dead: server->dead */
+    struct peal_link dirty;  /* in server->dirty while there is something to write */
+    struct peal_timer timer; /* HEAD and REFUSED */
+    struct address *address; /* HEAD: counted there */
+    size_t peeked;           /* HEAD: bytes looked at last time */
+    bool dead;
+    bool wants_write;
+    bool shut;                    /* our side was shut down after the last frame */
+    bool peer_closed;             /* its Close has come */
+    struct peal_ws_parser parser; /* OPEN */
+    struct peal_conn conn;        /* OPEN */
+};
+
+struct peal_ws_server {
+    struct peal_hub *hub;
+    struct peal_http *http;
+    int epoll;
+    bool draining;
+    uint64_t paused_until_ms;
+    struct listener listeners[4];
+    size_t listener_count;
+    struct peal_wheel wheel;
+    struct peal_map addresses;
+    struct peal_link heads; /* oldest first */
+    struct peal_link open;
+    struct peal_link dead;
+    struct peal_link dirty;
+    size_t head_count;
+    size_t open_count;
+    char bytes[READ_BYTES];
+};
+
+/* ---- ending ---------------------------------------------------------------------------------- */
+
+static void forget_address(struct socket *s)
+{
+    if (s->address == NULL) return;
+    if (--s->address->count == 0) {
+        peal_map_remove(&s->server->addresses, &s->address->node);
+        free(s->address);
+    }
+    s->address = NULL;
+    s->server->head_count--;
+}
+
+/* The socket is done for; it is freed at the end of the turn. */
+static void kill_socket(struct socket *s)
+{
+    if (s->dead) return;
+    s->dead = true;
+    peal_list_remove(&s->listed);
+    peal_list_append(&s->server->dead, &s->listed);
+    peal_list_remove(&s->dirty);
+    peal_wheel_disarm(&s->timer);
+    forget_address(s);
+}
+
+static void free_socket(struct socket *s)
+{
+    PEAL_ASSERT(s->dead);
+    if (s->phase == PHASE_OPEN) {
+        peal_log(PEAL_LOG_DEBUG, "conn.ended", "reason=%s session=%.26s", s->conn.close_reason,
+                 s->conn.session);
+        peal_conn_fini(&s->conn);
+        peal_ws_parser_fini(&s->parser);
+        s->server->open_count--;
+    }
+    peal_list_remove(&s->listed);
+    if (s->fd >= 0) close(s->fd); /* leaves epoll with it */
+    free(s);
+}
+
+static struct socket *socket_of(struct peal_conn *conn)
+{
+    return PEAL_FROM_LINK(conn, struct socket, conn);
+}
+
+void peal_ws_output(struct peal_conn *conn)
+{
+    struct socket *s = socket_of(conn);
+    if (s->dead || !peal_list_empty(&s->dirty)) return;
+    peal_list_append(&s->server->dirty, &s->dirty);
+}
+
+void peal_ws_cut(struct peal_conn *conn)
+{
+    struct socket *s = socket_of(conn);
+    /* It did not read for PEAL_CLOSE_MS: a reset frees what the kernel holds for it as well. */
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (!peal_outq_empty(&conn->outq))
+        setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    kill_socket(s);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static void watch(struct socket *s, bool write)
+{
+    if (s->wants_write == write) return;
+    struct epoll_event event = {.events = EPOLLIN | (write ? EPOLLOUT : 0), .data.ptr = s};
+    if (epoll_ctl(s->server->epoll, EPOLL_CTL_MOD, s->fd, &event) != 0) {
+        kill_socket(s);
+        return;
+    }
+    s->wants_write = write;
+}
+
+/* Everything is written: end what was waiting for that. */
+static void written_all(struct socket *s)
+{
+    watch(s, false);
+    if (s->conn.open || s->dead) return;
+    if (s->peer_closed) {
+        kill_socket(s);
+    } else if (!s->shut) {
+        s->shut = true;
+        shutdown(s->fd, SHUT_WR); /* the peer's Close or end of stream follows */
+    }
+}
+
+static void write_socket(struct socket *s)
+{
+    struct iovec vectors[VECTORS];
+    while (!s->dead && !peal_outq_empty(&s->conn.outq)) {
+        struct msghdr message = {.msg_iov = vectors};
+        message.msg_iovlen = (size_t)peal_outq_gather(&s->conn.outq, vectors, VECTORS);
+        ssize_t n = sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            if (errno == EAGAIN || errno == EWOULDBLOCK) {
+                watch(s, true);
+                return;
+            }
+            peal_conn_on_peer_close(&s->conn);
+            kill_socket(s);
+            return;
+        }
+        peal_count(PEAL_M_BYTES_OUT, n);
+        peal_count(PEAL_M_WRITTEN, peal_outq_consume(&s->conn.outq, (size_t)n));
+        peal_conn_on_sent(&s->conn); /* may queue more */
+    }
+    if (!s->dead) written_all(s);
+}
+
+void peal_ws_flush(struct peal_ws_server *server)
+{
+    while (!peal_list_empty(&server->dirty)) {
+        struct socket *s = PEAL_FROM_LINK(server->dirty.next, struct socket, dirty);
+        peal_list_remove(&s->dirty);
+        /* A blocked one is written when epoll says so. */
+        if (!s->wants_write) write_socket(s);
+    }
+    PEAL_LIST_EACH(&server->dead, it, after)
+    free_socket(PEAL_FROM_LINK(it, struct socket, listed));
+}
+
+/* ---- reading frames -------------------------------------------------------------------------- */
+
+static bool on_message(void *ctx, int opcode, struct peal_span payload)
+{
+    struct socket *s = ctx;
+    peal_count(PEAL_M_FRAMES_IN, 1);
+    peal_conn_on_receive(&s->conn, opcode == PEAL_WS_TEXT, payload);
+    return s->conn.open;
+}
+
+static bool on_ping(void *ctx, struct peal_span payload)
+{
+    struct socket *s = ctx;
+    if (!s->conn.open) return false;
+    struct peal_bytes *pong = peal_ws_frame(PEAL_WS_PONG, payload);
+    if (pong == NULL || peal_outq_push_control(&s->conn.outq, pong) != PEAL_OK) {
+        peal_conn_close(&s->conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
+    } else {
+        peal_count(PEAL_M_DUE, 1);
+        peal_ws_output(&s->conn);
+    }
+    peal_bytes_unref(pong);
+    return s->conn.open;
+}
+
+static bool on_pong(void *ctx, struct peal_span payload)
+{
+    struct socket *s = ctx;
+    if (s->conn.open) peal_conn_on_pong(&s->conn, payload);
+    return s->conn.open;
+}
+
+static void on_close(void *ctx, uint16_t code, struct peal_span reason)
+{
+    struct socket *s = ctx;
+    (void)reason;
+    s->peer_closed = true;
+    if (s->conn.open) {
+        peal_conn_on_peer_close(&s->conn);
+        struct peal_bytes *echo = peal_ws_close_frame(code, "");
+        if (echo != NULL && peal_outq_push_control(&s->conn.outq, echo) == PEAL_OK)
+            peal_count(PEAL_M_DUE, 1);
+        peal_bytes_unref(echo);
+    }
+    peal_ws_output(&s->conn);
+}
+
+static const char *close_word(uint16_t code)
+{
+    switch (code) {
+    case 1007:
+        return "bad_utf8";
+    case 1008:
+        return "fragments";
+    case 1009:
+        return "too_large";
+    default:
+        return "protocol_error";
+    }
+}
+
+static void read_socket(struct socket *s)
+{
+    struct peal_ws_server *server = s->server;
+    ssize_t n = recv(s->fd, server->bytes, sizeof server->bytes, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
+    if (n <= 0) {
+        peal_conn_on_peer_close(&s->conn);
+        kill_socket(s);
+        return;
+    }
+    struct peal_ws_events events = {s, on_message, on_ping, on_pong, on_close};
+    uint32_t frames = 0;
+    uint16_t code = peal_ws_feed(&s->parser, server->bytes, (size_t)n, &events, &frames);
+    if (code != 0) {
+        /* After an error the stream cannot be read any further: say why and end. */
+        peal_conn_close(&s->conn, code, close_word(code), PEAL_M_CLOSED_PROTOCOL);
+        return;
+    }
+    peal_conn_on_frames(&s->conn, frames, peal_ws_in_message(&s->parser));
+}
+
+/* ---- refusing -------------------------------------------------------------------------------- */
+
+static const char *status_text(int status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 426:
+        return "Upgrade Required";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return "Error";
+    }
+}
+
+/* Answers with an error and lets the peer read it: what it sent is taken first, because closing a
+ * socket with unread bytes resets it and the answer would be lost. */
+static void refuse(struct socket *s, int status, enum peal_err err, const char *why,
+                   enum peal_metric metric)
+{
+    struct peal_buf body = {0};
+    struct peal_buf out = {0};
+    peal_count(metric, 1);
+    peal_buf_add_text(&body, "{\"error\":{\"code\":");
+    peal_json_add_string(&body, peal_span_of(peal_err_word(err)));
+    peal_buf_add_text(&body, ",\"message\":");
+    peal_json_add_string(&body, peal_span_of(why));
+    peal_buf_add_text(&body, "}}\n");
+    peal_buf_add_format(&out,
+                        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n"
+                        "Content-Length: %zu\r\nConnection: close\r\n%s%s\r\n",
+                        status, status_text(status), body.size,
+                        status == 426 ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" : "",
+                        status == 503 ? "Retry-After: 1\r\n" : "");
+    peal_buf_add_span(&out, peal_buf_span(&body));
+    bool sent = false;
+    if (!out.failed && recv(s->fd, s->server->bytes, READ_BYTES, MSG_DONTWAIT) > 0)
+        sent = send(s->fd, out.at, out.size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)out.size;
+    peal_buf_fini(&body);
+    peal_buf_fini(&out);
+    if (!sent) {
+        kill_socket(s);
+        return;
+    }
+    int one = 1;
+    setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
+    shutdown(s->fd, SHUT_WR);
+    forget_address(s);
+    s->phase = PHASE_REFUSED;
+    peal_wheel_arm(&s->server->wheel, &s->timer, s->server->hub->now_ms + REFUSED_MS);
+}
+
+static void refuse_err(struct socket *s, enum peal_err err, const char *why)
+{
+    enum peal_metric metric = PEAL_M_REFUSED_BAD;
+    int status = peal_err_http(err);
+    if (status == 401)
+        metric = PEAL_M_REFUSED_AUTH;
+    else if (status == 404)
+        metric = PEAL_M_REFUSED_ROUTE;
+    refuse(s, status, err, why, metric);
+}
+
+/* ---- handshake ------------------------------------------------------------------------------- */
+
+struct handshake {
+    struct peal_head head;
+    struct peal_buf path;
+    struct peal_buf token; /* empty when none was given */
+    bool has_token;
+    struct peal_route_match match;
+    struct peal_span protocol; /* that is answered; absent for none */
+    struct peal_conn_open open;
+    char why[160];
+};
+
+/* From ?token=, Authorization or Sec-WebSocket-Protocol. Errors: PEAL_EBAD_FIELD. */
+static enum peal_err find_token(struct handshake *h)
+{
+    struct peal_span bearer = h->head.authorization;
+    if (bearer.size > 7 && strncasecmp(bearer.at, "Bearer ", 7) == 0) {
+        peal_buf_add(&h->token, bearer.at + 7, bearer.size - 7);
+        h->has_token = true;
+        return PEAL_OK;
+    }
+    size_t at = 0;
+    struct peal_span item;
+    while (peal_list_next(h->head.ws_protocol, &at, &item)) {
+        if (!peal_span_starts(item, "peal.token.")) continue;
+        peal_buf_add(&h->token, item.at + 11, item.size - 11);
+        h->has_token = true;
+        return PEAL_OK;
+    }
+    enum peal_err err = peal_query_get(h->head.query, "token", &h->token);
+    if (err == PEAL_ENOT_FOUND) return PEAL_OK;
+    h->has_token = err == PEAL_OK;
+    return err;
+}
+
+static enum peal_err identify(struct peal_hub *hub, struct handshake *h)
+{
+    const struct peal_config_route *route = h->match.route;
+    bool native = peal_dialect_of((enum peal_dialect_kind)route->dialect)->hello;
+    snprintf(h->why, sizeof h->why, "the token parameter is not well-formed");
+    enum peal_err err = find_token(h);
+    if (err != PEAL_OK) return err;
+    if (h->has_token) {
+        err = peal_conn_authenticate(hub, route, peal_buf_span(&h->token), &h->open.claims, h->why,
+                                     sizeof h->why);
+        if (err != PEAL_OK) return err;
+    }
+    switch (route->identity) {
+    case PEAL_IDENTITY_URL:
+        h->open.user = peal_route_url_user(&h->match);
+        snprintf(h->why, sizeof h->why, "the path names no user");
+        return h->open.user.at == NULL ? PEAL_ENOT_FOUND : peal_name_check(h->open.user);
+    case PEAL_IDENTITY_TOKEN:
+        h->open.user = peal_span_of(h->open.claims.user);
+        snprintf(h->why, sizeof h->why, "this route needs a token");
+        if (!h->has_token && !native && !route->lenient) return PEAL_ETOKEN_MISSING;
+        return PEAL_OK;
+    default:
+        return PEAL_OK;
+    }
+}
+
+static void choose_protocol(struct handshake *h)
+{
+    size_t at = 0;
+    struct peal_span item;
+    while (peal_list_next(h->head.ws_protocol, &at, &item))
+        if (peal_span_is(item, "peal.v1.json")) h->protocol = item;
+}
+
+/* Everything that may refuse, in order. PEAL_OK: the connection is made. */
+static enum peal_err admit(struct socket *s, struct handshake *h)
+{
+    struct peal_hub *hub = s->server->hub;
+    snprintf(h->why, sizeof h->why, "the path is not well-formed");
+    enum peal_err err = peal_path_decode(h->head.path, &h->path);
+    if (err != PEAL_OK) return err;
+    snprintf(h->why, sizeof h->why, "no route has this path");
+    err = peal_route_find(hub->config, peal_buf_span(&h->path), &h->match);
+    if (err != PEAL_OK) return err;
+    if (!peal_origin_allowed(h->match.route, hub->config->dev, h->head.origin, h->head.host)) {
+        snprintf(h->why, sizeof h->why, "pages of this origin may not connect here");
+        return PEAL_EFORBIDDEN;
+    }
+    err = identify(hub, h);
+    if (err != PEAL_OK) return err;
+    choose_protocol(h);
+    h->open.match = &h->match;
+    snprintf(h->why, sizeof h->why, "the route's groups cannot be joined");
+    return peal_conn_init(&s->conn, hub, &h->open);
+}
+
+static bool answer_101(struct socket *s, const struct handshake *h)
+{
+    char accept[29];
+    struct peal_buf out = {0};
+    peal_ws_accept(h->head.ws_key, accept);
+    peal_buf_add_format(&out,
+                        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                        "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n",
+                        accept);
+    if (h->protocol.at != NULL)
+        peal_buf_add_format(&out, "Sec-WebSocket-Protocol: %.*s\r\n", (int)h->protocol.size,
+                            h->protocol.at);
+    peal_buf_add_text(&out, "\r\n");
+    /* A new socket has room for these few bytes. */
+    bool sent = !out.failed &&
+                send(s->fd, out.at, out.size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)out.size;
+    peal_buf_fini(&out);
+    return sent;
+}
+
+static void upgrade(struct socket *s, struct handshake *h)
+{
+    struct peal_ws_server *server = s->server;
+    if (server->open_count >= server->hub->config->limits.connections || server->draining) {
+        refuse(s, 503, PEAL_ELIMIT, "this node takes no more connections", PEAL_M_REFUSED_LIMIT);
+        return;
+    }
+    enum peal_err err = admit(s, h);
+    if (err != PEAL_OK) {
+        peal_claims_fini(&h->open.claims);
+        if (err == PEAL_EFORBIDDEN && h->head.origin.at != NULL)
+            refuse(s, 403, err, h->why, PEAL_M_REFUSED_ORIGIN);
+        else
+            refuse_err(s, err, h->why);
+        return;
+    }
+    forget_address(s);
+    s->phase = PHASE_OPEN;
+    peal_wheel_disarm(&s->timer);
+    peal_list_remove(&s->listed);
+    peal_list_append(&server->open, &s->listed);
+    server->open_count++;
+    peal_ws_parser_init(&s->parser, (uint32_t)h->match.route->max_message);
+    peal_count(PEAL_M_CONNS_OPENED, 1);
+    int one = 1;
+    setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
+    /* The head is taken now; frames that came right behind it stay for the next read. */
+    ssize_t n = recv(s->fd, server->bytes, h->head.size, MSG_DONTWAIT);
+    if (n != (ssize_t)h->head.size || !answer_101(s, h)) {
+        peal_conn_on_peer_close(&s->conn);
+        kill_socket(s);
+    }
+}
+
+/* Not a WebSocket: the HTTP library takes the socket with everything still in it. */
+static void hand_over(struct socket *s)
+{
+    int fd = s->fd;
+    int one = 1;
+    setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
+    epoll_ctl(s->server->epoll, EPOLL_CTL_DEL, fd, NULL);
+    s->fd = -1;
+    kill_socket(s);
+    peal_http_adopt(s->server->http, fd, false);
+}
+
+static void look_at_head(struct socket *s)
+{
+    struct peal_ws_server *server = s->server;
+    ssize_t n = recv(s->fd, server->bytes, PEAL_HEAD_MAX + 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
+    if (n <= 0 || (size_t)n == s->peeked) { /* the end of the stream, before the head's end */
+        kill_socket(s);
+        return;
+    }
+    s->peeked = (size_t)n;
+    struct handshake h = {0};
+    enum peal_err err =
+        peal_head_parse(peal_span_make(server->bytes, s->peeked), &h.head, h.why, sizeof h.why);
+    if (err == PEAL_EAGAIN) {
+        /* Wake again only when there is more: the bytes stay in the socket, and a level-triggered
+         * epoll would report them for ever. */
+        int more = (int)s->peeked + 1;
+        setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &more, sizeof more);
+        return;
+    }
+    if (err != PEAL_OK) {
+        refuse(s, err == PEAL_ETOO_LARGE ? 431 : peal_err_http(err), err, h.why,
+               PEAL_M_REFUSED_BAD);
+    } else if (h.head.is_websocket) {
+        /* The spans point into the shared read buffer, which refuse and upgrade read into: they
+         * are used up before. */
+        upgrade(s, &h);
+    } else {
+        hand_over(s);
+    }
+    peal_buf_fini(&h.path);
+    peal_buf_fini(&h.token);
+}
+
+/* ---- accepting ------------------------------------------------------------------------------- */
+
+static struct address *count_address(struct peal_ws_server *server,
+                                     const struct sockaddr_storage *from)
+{
+    unsigned char ip[16] = {0};
+    if (from->ss_family == AF_INET)
+        memcpy(ip, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    else if (from->ss_family == AF_INET6)
+        memcpy(ip, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
+    struct peal_map_node *n = peal_map_find(&server->addresses, peal_span_make(ip, sizeof ip));
+    if (n != NULL) {
+        struct address *known = PEAL_FROM_NODE(n, struct address, node);
+        if (known->count >= PEAL_HALF_OPEN_IP_MAX) return NULL;
+        known->count++;
+        return known;
+    }
+    struct address *address = calloc(1, sizeof *address);
+    if (address == NULL) return NULL;
+    memcpy(address->ip, ip, sizeof ip);
+    address->count = 1;
+    peal_map_add(&server->addresses, &address->node, peal_span_make(address->ip, sizeof ip));
+    return address;
+}
+
+static void take_connection(struct peal_ws_server *server, const struct listener *listener, int fd,
+                            const struct sockaddr_storage *from)
+{
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (listener->api) {
+        peal_http_adopt(server->http, fd, true);
+        return;
+    }
+    struct address *address = count_address(server, from);
+    struct socket *s = address == NULL ? NULL : calloc(1, sizeof *s);
+    if (s == NULL) {
+        /* Too many unfinished handshakes from there: one more is not even looked at. */
+        peal_count(PEAL_M_REFUSED_LIMIT, 1);
+        if (address != NULL && --address->count == 0) {
+            peal_map_remove(&server->addresses, &address->node);
+            free(address);
+        }
+        close(fd);
+        return;
+    }
+    s->kind = SOURCE_SOCKET;
+    s->fd = fd;
+    s->server = server;
+    s->address = address;
+    peal_link_init(&s->dirty);
+    peal_timer_init(&s->timer);
+    peal_list_append(&server->heads, &s->listed);
+    server->head_count++;
+    peal_wheel_arm(&server->wheel, &s->timer, server->hub->now_ms + PEAL_HANDSHAKE_MS);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
+    if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0) kill_socket(s);
+    if (server->head_count <= PEAL_HALF_OPEN_MAX) return;
+    /* Over the limit of all addresses together: who has been at it the longest goes. */
+    peal_count(PEAL_M_REFUSED_LIMIT, 1);
+    kill_socket(PEAL_FROM_LINK(server->heads.next, struct socket, listed));
+}
+
+static void pause_listeners(struct peal_ws_server *server, bool pause)
+{
+    for (size_t i = 0; i < server->listener_count; i++) {
+        struct listener *l = &server->listeners[i];
+        struct epoll_event event = {.events = pause ? 0 : EPOLLIN, .data.ptr = l};
+        if (l->paused != pause && epoll_ctl(server->epoll, EPOLL_CTL_MOD, l->fd, &event) == 0)
+            l->paused = pause;
+    }
+}
+
+static void accept_from(struct peal_ws_server *server, struct listener *listener)
+{
+    for (int i = 0; i < ACCEPTS; i++) {
+        struct sockaddr_storage from = {0};
+        socklen_t size = sizeof from;
+        int fd =
+            accept4(listener->fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            take_connection(server, listener, fd, &from);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            peal_log(PEAL_LOG_ERROR, "accept.paused", "reason=\"%s\" ms=%d",
+                     errno == EMFILE || errno == ENFILE ? "no file descriptors left" : "no memory",
+                     PAUSE_MS);
+            server->paused_until_ms = server->hub->now_ms + PAUSE_MS;
+            pause_listeners(server, true);
+            return;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+        /* The others (ECONNABORTED, EINTR ...) are about one connection that is gone already. */
+    }
+}
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+static void on_socket(struct socket *s, uint32_t events)
+{
+    if (s->dead) return;
+    switch (s->phase) {
+    case PHASE_HEAD:
+        look_at_head(s);
+        return;
+    case PHASE_REFUSED: {
+        ssize_t n = recv(s->fd, s->server->bytes, READ_BYTES, MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) kill_socket(s);
+        return;
+    }
+    case PHASE_OPEN:
+        if (events & EPOLLOUT) write_socket(s);
+        if (!s->dead && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) read_socket(s);
+        return;
+    }
+}
+
+void peal_ws_on_events(struct peal_ws_server *server)
+{
+    struct epoll_event events[EVENTS];
+    int n = epoll_wait(server->epoll, events, EVENTS, 0);
+    for (int i = 0; i < n; i++) {
+        enum source_kind *kind = events[i].data.ptr;
+        if (*kind == SOURCE_LISTENER)
+            accept_from(server, events[i].data.ptr);
+        else
+            on_socket(events[i].data.ptr, events[i].events);
+    }
+}
+
+static void timer_fired(void *ctx, struct peal_timer *timer)
+{
+    (void)ctx;
+    struct socket *s = PEAL_FROM_LINK(timer, struct socket, timer);
+    if (s->phase == PHASE_HEAD) peal_count(PEAL_M_REFUSED_TIMEOUT, 1);
+    kill_socket(s);
+}
+
+void peal_ws_on_tick(struct peal_ws_server *server)
+{
+    peal_wheel_advance(&server->wheel, server->hub->now_ms, timer_fired, NULL);
+    if (server->paused_until_ms != 0 && server->hub->now_ms >= server->paused_until_ms) {
+        server->paused_until_ms = 0;
+        if (!server->draining) pause_listeners(server, false);
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+struct peal_ws_server *peal_ws_server_new(struct peal_hub *hub, struct peal_http *http)
+{
+    struct peal_ws_server *server = calloc(1, sizeof *server);
+    if (server == NULL) return NULL;
+    server->hub = hub;
+    server->http = http;
+    peal_link_init(&server->heads);
+    peal_link_init(&server->open);
+    peal_link_init(&server->dead);
+    peal_link_init(&server->dirty);
+    peal_wheel_init(&server->wheel, hub->now_ms);
+    server->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (server->epoll >= 0 && peal_map_init(&server->addresses) == PEAL_OK) return server;
+    if (server->epoll >= 0) close(server->epoll);
+    free(server);
+    return NULL;
+}
+
+enum peal_err peal_ws_listen(struct peal_ws_server *server, int fd, bool api)
+{
+    PEAL_ASSERT(server->listener_count < sizeof server->listeners / sizeof server->listeners[0]);
+    struct listener *l = &server->listeners[server->listener_count];
+    *l = (struct listener){.kind = SOURCE_LISTENER, .fd = fd, .api = api};
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = l};
+    if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0) return PEAL_EIO;
+    server->listener_count++;
+    return PEAL_OK;
+}
+
+void peal_ws_drain(struct peal_ws_server *server)
+{
+    server->draining = true;
+    for (size_t i = 0; i < server->listener_count; i++)
+        close(server->listeners[i].fd);
+    server->listener_count = 0;
+    PEAL_LIST_EACH(&server->heads, it, after)
+    kill_socket(PEAL_FROM_LINK(it, struct socket, listed));
+    PEAL_LIST_EACH(&server->open, it, after)
+    peal_conn_close(&PEAL_FROM_LINK(it, struct socket, listed)->conn, 4301, "drain",
+                    PEAL_M_CLOSED_SHUTDOWN);
+}
+
+void peal_ws_server_free(struct peal_ws_server *server)
+{
+    if (server == NULL) return;
+    peal_ws_drain(server);
+    PEAL_LIST_EACH(&server->open, it, after)
+    kill_socket(PEAL_FROM_LINK(it, struct socket, listed));
+    PEAL_LIST_EACH(&server->dead, it, after)
+    free_socket(PEAL_FROM_LINK(it, struct socket, listed));
+    peal_map_fini(&server->addresses);
+    close(server->epoll);
+    free(server);
+}
+
+int peal_ws_fd(const struct peal_ws_server *server)
+{
+    return server->epoll;
+}
+
+size_t peal_ws_count(const struct peal_ws_server *server)
+{
+    return server->open_count + server->head_count;
+}
+
+static int bind_listener(const struct addrinfo *at, bool exclusive)
+{
+    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    int one = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (!exclusive) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+    if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+enum peal_err peal_ws_open_listener(const char *key, const char *endpoint, uint16_t *port,
+                                    bool exclusive, int *fd, char *why, size_t why_size)
+{
+    char host[256];
+    char service[8];
+    uint16_t given;
+    if (peal_config_endpoint(endpoint, host, sizeof host, &given) != PEAL_OK) {
+        snprintf(why, why_size, "%s: %s is not host:port", key, endpoint);
+        return PEAL_ECONFIG;
+    }
+    if (*port == 0) *port = given;
+    snprintf(service, sizeof service, "%u", *port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(host[0] == '\0' || strcmp(host, "*") == 0 ? NULL : host, service, &hints,
+                         &found);
+    if (rc != 0) {
+        snprintf(why, why_size, "%s: cannot resolve %s: %s", key, host, gai_strerror(rc));
+        return PEAL_EIO;
+    }
+    *fd = bind_listener(found, exclusive);
+    int error = errno;
+    freeaddrinfo(found);
+    if (*fd < 0) {
+        snprintf(why, why_size, "%s: cannot listen on %s: %s", key, endpoint,
+                 error == EADDRINUSE ? "another process uses this port" : strerror(error));
+        return error == EADDRINUSE ? PEAL_EINUSE : PEAL_EIO;
+    }
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    if (getsockname(*fd, (struct sockaddr *)&bound, &size) == 0)
+        *port =
+            ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&bound)->sin6_port
+                                              : ((struct sockaddr_in *)(void *)&bound)->sin_port);
+    return PEAL_OK;
+}
