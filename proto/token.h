@@ -42,7 +42,9 @@ struct peal_claims {
 };
 
 /* Verifies a compact JWS and reads its claims. An integer user claim becomes its decimal text
- * (existing sites put user ids in as numbers).
+ * (existing sites put user ids in as numbers). Times beyond the year 9999 are refused: they are
+ * milliseconds by mistake and would never end. The text must be strict base64url, so that one
+ * signature has one spelling.
  * Errors: PEAL_ETOKEN_INVALID, PEAL_ETOKEN_EXPIRED, PEAL_ENOMEM; `why` gets a sentence that holds
  * nothing of the token; *out is then zero. */
 enum peal_err peal_token_verify(const struct peal_token_keys *keys,
@@ -52,7 +54,8 @@ enum peal_err peal_token_verify(const struct peal_token_keys *keys,
 void peal_claims_fini(struct peal_claims *claims);
 
 /* Signs claims with an HS256 secret (for `peal token` and the demo page). Appends the compact
- * form. Errors: PEAL_EBAD_FIELD for a short secret, PEAL_ENOMEM. */
+ * form. Errors: PEAL_EBAD_FIELD for a short secret or a string that is not UTF-8,
+ * PEAL_ETOO_LARGE when the token would be longer than PEAL_TOKEN_MAX, PEAL_ENOMEM. */
 enum peal_err peal_token_sign(struct peal_span secret, const struct peal_claims *claims,
                               const char *user_claim, uint64_t wall_ms, struct peal_buf *out);
 
