@@ -1,0 +1,21 @@
+#include "cli/verbs.h"
+
+#include <string.h>
+
+const struct peal_verb peal_verbs[] = {
+    {"pub", peal_verb_pub, "publish one message to a group or a user"},
+    {"sub", peal_verb_sub, "print what arrives for groups or a user"},
+    {"inbox", peal_verb_inbox, "print the stored messages of a user"},
+    {"token", peal_verb_token, "make a token for a browser"},
+    {"check-config", peal_verb_check_config, "say what is wrong with a configuration file"},
+    {"print-config", peal_verb_print_config, "print the settings that are in force"},
+    {"version", peal_verb_version, "print the version"},
+    {0},
+};
+
+const struct peal_verb *peal_verb_find(const char *name)
+{
+    for (const struct peal_verb *verb = peal_verbs; verb->name != NULL; verb++)
+        if (strcmp(verb->name, name) == 0) return verb;
+    return NULL;
+}
