@@ -8,7 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-const PROGRAM = process.env.PEAL_BIN ?? new URL("../../build/release/peal", import.meta.url).pathname;
+const BUILT = new URL("../../build/release/peal", import.meta.url).pathname;
+const PROGRAM = process.env.PEAL_BIN ?? BUILT;
 const READY_MS = 20_000;
 const STOP_MS = 20_000;
 
@@ -71,7 +72,7 @@ export async function startPeal(...settings) {
   try {
     found = await within(READY_MS, "start", addresses(child));
   } catch (error) {
-    if (child.pid !== undefined) await end("SIGKILL");
+    await (child.pid === undefined ? rm(data, { recursive: true }) : end("SIGKILL"));
     throw new Error(`${PROGRAM}: ${error.message}\n${log}`);
   }
   child.stdout.resume();

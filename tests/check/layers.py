@@ -30,7 +30,7 @@ WRAPPERS = {
     "zmq.h": ["node/bus.c", "router/ingress.c", "router/relay.c", "clients/c/*"],
     "czmq.h": [],
     "lmdb.h": ["storage/db.c"],
-    "msgpack": ["proto/wire.c", "proto/publish.c", "clients/c/*"],
+    "msgpack": ["proto/wire.c", "proto/publish.c", "proto/door.c", "clients/c/*"],
     "jansson.h": ["proto/json.c", "proto/token.c", "cli/*", "clients/c/*"],
     "cjose/": ["proto/token.c"],
     "uv.h": ["node/worker.c", "node/http.c", "node/ws.c"],

@@ -1,0 +1,42 @@
+"""Fixtures of the system tests."""
+
+import pytest
+
+from peal import Peal, program
+
+
+def pytest_collection_finish(session):
+    """One clear line instead of the same failure in every test."""
+    if any(item.path.parent.name == "system" for item in session.items):
+        try:
+            program()
+        except FileNotFoundError as missing:
+            pytest.exit(str(missing), returncode=1)
+
+
+@pytest.fixture
+def start_peal(tmp_path):
+    """start_peal(config={...}, args=[...]): starts servers that end with the test.
+
+    The test fails when one of them ended by itself, does not stop cleanly, or reported a bug."""
+    servers = []
+
+    def start(config=None, **options):
+        server = Peal(tmp_path / f"peal{len(servers)}", config, **options)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    problems = []
+    for server in servers:
+        try:
+            server.finish()
+        except AssertionError as problem:
+            problems.append(str(problem))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def peal(start_peal):
+    """A server with the settings of `peal dev`."""
+    return start_peal()
