@@ -20,6 +20,9 @@ extern const struct peal_verb peal_verbs[];
 /* NULL when there is no such verb. */
 const struct peal_verb *peal_verb_find(const char *name);
 
+int peal_verb_dev(int argc, char **argv);
+int peal_verb_node(int argc, char **argv);
+int peal_verb_router(int argc, char **argv);
 int peal_verb_pub(int argc, char **argv);
 int peal_verb_sub(int argc, char **argv);
 int peal_verb_inbox(int argc, char **argv);

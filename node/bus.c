@@ -129,6 +129,17 @@ static void *bus_run(void *arg)
 
 /* ---- start and stop -------------------------------------------------------------------------- */
 
+void *peal_bus_context_new(void)
+{
+    return zmq_ctx_new();
+}
+
+void peal_bus_context_free(void *zmq)
+{
+    while (zmq_ctx_term(zmq) != 0 && errno == EINTR) {
+    }
+}
+
 static void set_int(void *socket, int option, int value)
 {
     int rc = zmq_setsockopt(socket, option, &value, sizeof value);

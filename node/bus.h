@@ -29,6 +29,11 @@ struct peal_bus_options {
     _Atomic bool *ready; /* set while every router is linked */
 };
 
+/* The ZeroMQ context of the process, shared by its node and its router; NULL on failure. */
+void *peal_bus_context_new(void);
+/* Waits until what is to be sent is sent or has lingered. */
+void peal_bus_context_free(void *zmq);
+
 /* Errors: PEAL_ENOMEM, PEAL_ECONFIG (an endpoint that ZeroMQ refuses), with a sentence in why. */
 enum peal_err peal_bus_start(const struct peal_bus_options *options, struct peal_bus **out,
                              char *why, size_t why_size);

@@ -1,0 +1,20 @@
+/* cli/serve.h: what the verbs that run a server have in common: `peal dev`, `node`, `router`.
+ *
+ * Options, configuration, secrets, start and stop in the right order, signals, and the lines
+ * on stdout that say where everything listens. */
+#ifndef PEAL_CLI_SERVE_H
+#define PEAL_CLI_SERVE_H
+
+#include <stdbool.h>
+
+struct peal_serve {
+    const char *usage;
+    bool dev;    /* defaults and secrets of `peal dev` */
+    bool router; /* this process is a router */
+    bool node;   /* this process is a node; with router: over inproc */
+};
+
+/* Runs until SIGTERM or SIGINT. Returns the exit code of the process. */
+int peal_serve_run(const struct peal_serve *what, int argc, char **argv);
+
+#endif

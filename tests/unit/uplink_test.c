@@ -1,0 +1,348 @@
+#include "node/uplink.h"
+
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "tests/unit/unit.h"
+
+/* A recorder in place of ZeroMQ and of the workers' mailboxes. */
+enum { SENT_MAX = 256, POSTED_MAX = 256 };
+struct world {
+    struct peal_uplink *up;
+    uint64_t now_ms;
+    struct peal_frame sent[SENT_MAX];
+    struct peal_bytes *sent_bytes[SENT_MAX];
+    size_t sent_count;
+    struct peal_letter *posted[2][POSTED_MAX];
+    size_t posted_count[2];
+    size_t post_room[2]; /* letters that still fit */
+};
+
+static enum peal_err io_send(void *ctx, size_t link, struct peal_span frame)
+{
+    struct world *w = ctx;
+    (void)link;
+    size_t i = w->sent_count++;
+    assert_true(i < SENT_MAX);
+    w->sent_bytes[i] = peal_bytes_new(frame.at, frame.size);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->sent_bytes[i]), &w->sent[i]), PEAL_OK);
+    return PEAL_OK;
+}
+
+static enum peal_err io_post(void *ctx, uint8_t worker, struct peal_letter *letter)
+{
+    struct world *w = ctx;
+    if (w->post_room[worker] == 0) return PEAL_EFULL;
+    w->post_room[worker]--;
+    assert_true(w->posted_count[worker] < POSTED_MAX);
+    w->posted[worker][w->posted_count[worker]++] = peal_letter_ref(letter);
+    return PEAL_OK;
+}
+
+static void forget(struct world *w)
+{
+    for (size_t i = 0; i < w->sent_count; i++) {
+        peal_frame_fini(&w->sent[i]);
+        peal_bytes_unref(w->sent_bytes[i]);
+    }
+    w->sent_count = 0;
+    for (size_t worker = 0; worker < 2; worker++) {
+        for (size_t i = 0; i < w->posted_count[worker]; i++)
+            peal_letter_unref(w->posted[worker][i]);
+        w->posted_count[worker] = 0;
+    }
+}
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    struct peal_uplink_io io = {w, io_send, io_post};
+    w->up = peal_uplink_new(&io, 99, 1, 2);
+    w->now_ms = 10000;
+    w->post_room[0] = w->post_room[1] = SIZE_MAX;
+    peal_uplink_set_time(w->up, w->now_ms);
+    *state = w;
+    return w->up == NULL;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+    forget(w);
+    peal_uplink_free(w->up);
+    free(w);
+    return 0;
+}
+
+static void pass(struct world *w, uint64_t ms)
+{
+    w->now_ms += ms;
+    peal_uplink_set_time(w->up, w->now_ms);
+    peal_uplink_on_tick(w->up);
+}
+
+/* What the router says: a batch with at most one entry. */
+static void batch(struct world *w, uint64_t boot, uint64_t seq, const struct peal_frame *entry)
+{
+    struct peal_buf inner = {0};
+    struct peal_buf outer = {0};
+    struct peal_frame f = {.type = PEAL_F_BATCH, .boot = boot, .seq = seq};
+    struct peal_span span;
+    if (entry != NULL) {
+        peal_frame_encode(entry, &inner);
+        span = peal_buf_span(&inner);
+        f.entries.at = &span;
+        f.entries.count = 1;
+    }
+    peal_frame_encode(&f, &outer);
+    peal_uplink_on_batch(w->up, 0, peal_buf_span(&outer));
+    peal_buf_fini(&inner);
+    peal_buf_fini(&outer);
+}
+
+static void message(struct world *w, uint64_t seq, const char *group, uint64_t epoch,
+                    uint64_t offset)
+{
+    struct peal_envelope env = {.group = peal_span_of(group),
+                                .epoch = epoch,
+                                .offset = offset,
+                                .id = peal_span_of("x"),
+                                .data = peal_span_of("1")};
+    struct peal_buf buf = {0};
+    peal_envelope_encode(&env, &buf);
+    struct peal_frame f = {.type = PEAL_F_MESSAGE, .envelope = peal_buf_span(&buf)};
+    batch(w, 5, seq, &f);
+    peal_buf_fini(&buf);
+}
+
+static uint64_t req_of(uint8_t worker, uint64_t number)
+{
+    return (uint64_t)worker << PEAL_REQ_WORKER_SHIFT | number;
+}
+
+static void order(struct world *w, enum peal_order_kind kind, uint8_t worker, uint64_t req,
+                  const char *group)
+{
+    peal_uplink_on_order(
+        w->up, peal_order_new(kind, worker, req, peal_span_of(group), (struct peal_span){0}));
+}
+
+static void joined(struct world *w, uint64_t seq, uint64_t req, const char *group, uint64_t epoch,
+                   uint64_t offset)
+{
+    struct peal_frame f = {.type = PEAL_F_JOINED,
+                           .req = req,
+                           .group = peal_span_of(group),
+                           .epoch = epoch,
+                           .offset = offset};
+    batch(w, 5, seq, &f);
+}
+
+static const struct peal_frame *last_sent(const struct world *w)
+{
+    assert_true(w->sent_count > 0);
+    return &w->sent[w->sent_count - 1];
+}
+
+static void uplink_is_not_ready_until_a_beat_was_heard_and_answered_by_a_sync(void **state)
+{
+    struct world *w = *state;
+    assert_false(peal_uplink_ready(w->up));
+    batch(w, 5, 0, NULL);
+    assert_true(peal_uplink_ready(w->up));
+    assert_int_equal(w->sent_count, 1);
+    assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
+    assert_int_equal(w->sent[0].flags, PEAL_FLAG_FIRST | PEAL_FLAG_LAST);
+    assert_int_equal(w->posted_count[0], 1);
+    assert_int_equal(w->posted[0][0]->kind, PEAL_LETTER_LINK);
+    assert_false(w->posted[0][0]->degraded);
+}
+
+static void uplink_second_worker_joins_without_asking_the_router(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    assert_int_equal(last_sent(w)->type, PEAL_F_JOIN);
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    message(w, 2, "room", 7, 41);
+    forget(w);
+
+    order(w, PEAL_ORDER_JOIN, 1, req_of(1, 1), "room");
+    assert_int_equal(w->sent_count, 0);
+    assert_int_equal(w->posted_count[1], 1);
+    assert_int_equal(w->posted[1][0]->frame.type, PEAL_F_JOINED);
+    assert_int_equal(w->posted[1][0]->frame.epoch, 7);
+    assert_int_equal(w->posted[1][0]->frame.offset, 41);
+    /* and from then on it gets the messages as well */
+    message(w, 3, "room", 7, 42);
+    assert_int_equal(w->posted_count[0], 1);
+    assert_int_equal(w->posted_count[1], 2);
+    assert_ptr_equal(w->posted[0][0], w->posted[1][1]); /* the same letter */
+}
+
+static void uplink_every_join_of_an_inbox_asks_the_router(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "user:bob");
+    joined(w, 1, req_of(0, 1), "user:bob", 7, 3);
+    forget(w);
+    order(w, PEAL_ORDER_JOIN, 1, req_of(1, 9), "user:bob");
+    assert_int_equal(w->sent_count, 1);
+    assert_int_equal(w->sent[0].type, PEAL_F_JOIN);
+    assert_true(w->sent[0].req == req_of(1, 9));
+}
+
+static void uplink_jump_of_the_sequence_leads_to_a_sync_of_all_groups(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    forget(w);
+    message(w, 3, "room", 7, 42); /* 2 was lost */
+    assert_int_equal(w->sent_count, 1);
+    assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
+    assert_int_equal(w->sent[0].positions.count, 1);
+    assert_true(peal_span_is(w->sent[0].positions.at[0].group, "room"));
+    assert_int_equal(w->sent[0].positions.at[0].offset, 42);
+    /* What came is handed on: the workers see the hole for themselves. */
+    assert_int_equal(w->posted_count[0], 1);
+    assert_true(peal_uplink_ready(w->up));
+}
+
+static void uplink_loss_while_idle_is_seen_by_the_next_beat(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    forget(w);
+    batch(w, 5, 0, NULL); /* nothing was sent, nothing is missing */
+    assert_int_equal(w->sent_count, 0);
+    batch(w, 5, 4, NULL); /* four batches never came */
+    assert_int_equal(w->sent_count, 1);
+    assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
+}
+
+static void uplink_new_life_of_the_router_leads_to_a_sync(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    forget(w);
+    batch(w, 6, 0, NULL);
+    assert_int_equal(last_sent(w)->type, PEAL_F_SYNC);
+    assert_int_equal(last_sent(w)->positions.count, 1);
+    struct peal_frame at = {
+        .type = PEAL_F_AT, .group = peal_span_of("room"), .epoch = 8, .offset = 0};
+    batch(w, 6, 1, &at);
+    assert_int_equal(w->posted_count[0], 1);
+    assert_int_equal(w->posted[0][0]->frame.type, PEAL_F_AT);
+}
+
+static void uplink_silence_is_told_and_requests_fail_at_once(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    forget(w);
+    pass(w, PEAL_BEAT_LOST_MS + 1000);
+    assert_false(peal_uplink_ready(w->up));
+    assert_int_equal(w->posted_count[0], 1);
+    assert_true(w->posted[0][0]->degraded);
+    order(w, PEAL_ORDER_SEND, 0, req_of(0, 7), "room");
+    assert_int_equal(w->posted_count[0], 2);
+    assert_int_equal(w->posted[0][1]->frame.code, PEAL_ENO_ROUTER);
+    assert_true(w->posted[0][1]->frame.req == req_of(0, 7));
+    /* The same router again: it is told which groups we hold, for we missed some time. */
+    forget(w);
+    batch(w, 5, 0, NULL);
+    assert_int_equal(last_sent(w)->type, PEAL_F_SYNC);
+    assert_true(peal_uplink_ready(w->up));
+}
+
+static void uplink_join_ordered_while_the_router_is_away_is_asked_later(void **state)
+{
+    struct world *w = *state;
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    assert_int_equal(w->sent_count, 0);
+    batch(w, 5, 0, NULL);
+    assert_int_equal(w->sent_count, 2);
+    assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
+    assert_int_equal(w->sent[1].type, PEAL_F_JOIN);
+    forget(w);
+    pass(w, 2500); /* no answer: once more */
+    bool again = false;
+    for (size_t i = 0; i < w->sent_count; i++)
+        again = again || w->sent[i].type == PEAL_F_JOIN;
+    assert_true(again);
+}
+
+static void uplink_last_leave_is_told_to_the_router(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    order(w, PEAL_ORDER_JOIN, 1, req_of(1, 1), "room");
+    forget(w);
+    order(w, PEAL_ORDER_LEAVE, 0, 0, "room");
+    assert_int_equal(w->sent_count, 0);
+    order(w, PEAL_ORDER_LEAVE, 1, 0, "room");
+    assert_int_equal(w->sent_count, 1);
+    assert_int_equal(w->sent[0].type, PEAL_F_LEAVE);
+    forget(w);
+    message(w, 2, "room", 7, 41); /* was on its way: the router is told again */
+    assert_int_equal(w->sent[0].type, PEAL_F_LEAVE);
+    assert_int_equal(w->posted_count[0], 0);
+}
+
+static void uplink_full_worker_is_told_that_letters_were_lost(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    forget(w);
+    w->post_room[0] = 1;
+    message(w, 2, "room", 7, 41);
+    message(w, 3, "room", 7, 42); /* does not fit */
+    message(w, 4, "room", 7, 43); /* neither does the note */
+    assert_int_equal(w->posted_count[0], 1);
+    w->post_room[0] = SIZE_MAX;
+    message(w, 5, "room", 7, 44);
+    assert_int_equal(w->posted_count[0], 3);
+    assert_int_equal(w->posted[0][1]->kind, PEAL_LETTER_LOST);
+    assert_int_equal(w->posted[0][2]->env.offset, 44);
+}
+
+static void uplink_garbage_from_the_link_is_no_crash_but_a_sync(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    forget(w);
+    peal_uplink_on_batch(w->up, 0, peal_span_of("\x93\x0c\x05"));
+    assert_false(peal_uplink_ready(w->up));
+    batch(w, 5, 0, NULL);
+    assert_int_equal(last_sent(w)->type, PEAL_F_SYNC);
+    peal_uplink_on_answer(w->up, 0, peal_span_of("junk"));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(uplink_is_not_ready_until_a_beat_was_heard_and_answered_by_a_sync),
+        TEST(uplink_second_worker_joins_without_asking_the_router),
+        TEST(uplink_every_join_of_an_inbox_asks_the_router),
+        TEST(uplink_jump_of_the_sequence_leads_to_a_sync_of_all_groups),
+        TEST(uplink_loss_while_idle_is_seen_by_the_next_beat),
+        TEST(uplink_new_life_of_the_router_leads_to_a_sync),
+        TEST(uplink_silence_is_told_and_requests_fail_at_once),
+        TEST(uplink_join_ordered_while_the_router_is_away_is_asked_later),
+        TEST(uplink_last_leave_is_told_to_the_router),
+        TEST(uplink_full_worker_is_told_that_letters_were_lost),
+        TEST(uplink_garbage_from_the_link_is_no_crash_but_a_sync),
+    };
+    return cmocka_run_group_tests_name("uplink", tests, NULL, NULL);
+}
