@@ -227,46 +227,58 @@ static int status_of_word(const char *word)
     return peal_err_http(PEAL_EINTERNAL); /* a newer server knows more words */
 }
 
+/* Status of {"error": {"code": ...}}, 200 for another object, 0 for something else. */
+static int status_of_result(const json_t *result)
+{
+    if (!json_is_object(result)) return 0;
+    const json_t *error = json_object_get(result, "error");
+    if (error == NULL) return 200;
+    const char *word = json_string_value(json_object_get(error, "code"));
+    return word == NULL ? 0 : status_of_word(word);
+}
+
 /* 200 when one result is a receipt, else the first error's status; 0 for something else. */
 static int status_of_results(const json_t *results)
 {
     int status = 0;
     for (size_t i = 0; i < json_array_size(results); i++) {
-        const json_t *result = json_array_get(results, i);
-        if (!json_is_object(result)) return 0;
-        const json_t *error = json_object_get(result, "error");
-        if (error == NULL) return 200;
-        const char *word = json_string_value(json_object_get(error, "code"));
-        if (word == NULL) return 0;
-        if (status == 0) status = status_of_word(word);
+        int one = status_of_result(json_array_get(results, i));
+        if (one == 0) return 0;
+        if (one == 200 || status == 0) status = one;
     }
     return status;
 }
 
-static enum peal_err body_set(json_t *results, struct peal_client_answer *answer)
+/* Appends `before`, the value, `after`. */
+static enum peal_err body_set(const char *before, const json_t *value, const char *after,
+                              struct peal_client_answer *answer)
 {
-    bool single = json_array_size(results) == 1;
-    char *text = json_dumps(single ? json_array_get(results, 0) : results, JSON_COMPACT);
+    char *text = json_dumps(value, JSON_COMPACT);
     if (text == NULL) return PEAL_ENOMEM;
-    if (!single) peal_buf_add_text(&answer->body, "{\"results\":");
+    peal_buf_add_text(&answer->body, before);
     peal_buf_add_text(&answer->body, text);
-    if (!single) peal_buf_add_char(&answer->body, '}');
+    peal_buf_add_text(&answer->body, after);
     free(text);
     return answer->body.failed ? PEAL_ENOMEM : PEAL_OK;
 }
 
+/* A call that failed as a whole has {req, error} for an answer. */
 static enum peal_err answer_read(const json_t *root, uint64_t req, size_t count, bool *match,
                                  struct peal_client_answer *answer)
 {
     const json_t *echo = json_object_get(root, "req");
-    json_t *results = json_object_get(root, "results");
+    const json_t *error = json_object_get(root, "error");
+    const json_t *results = json_object_get(root, "results");
     if (!json_is_integer(echo)) return PEAL_EBAD_MESSAGE;
     *match = (uint64_t)json_integer_value(echo) == req;
     if (!*match) return PEAL_OK;
-    int status = status_of_results(results);
-    if (json_array_size(results) != count || status == 0) return PEAL_EBAD_MESSAGE;
+    bool counted = error != NULL || json_array_size(results) == count;
+    int status = error == NULL ? status_of_results(results) : status_of_result(root);
+    if (!counted || status == 0) return PEAL_EBAD_MESSAGE;
     answer->status = status;
-    return body_set(results, answer);
+    if (error != NULL) return body_set("{\"error\":", error, "}", answer);
+    if (count == 1) return body_set("", json_array_get(results, 0), "", answer);
+    return body_set("{\"results\":", results, "}", answer);
 }
 
 enum peal_err peal_unpack_answer(struct peal_span bytes, uint64_t req, size_t count, bool *match,

@@ -3,6 +3,8 @@
 #include "clients/c/message.h"
 #include "clients/c/unpack.h"
 #include "clients/c/url.h"
+#include "proto/door.h"
+#include "proto/publish.h"
 #include "tests/unit/unit.h"
 
 static const struct {
@@ -374,10 +376,11 @@ static void unpack_json_too_deep_is_refused(void **state)
 #define RECEIPT                                                                                    \
     "\x82\xa2id\xa1i\xa3"                                                                          \
     "ack\xa6routed"
-#define REFUSED(size, word)                                                                        \
-    "\x81\xa5"                                                                                     \
+#define ERROR(size, word)                                                                          \
+    "\xa5"                                                                                         \
     "error\x82\xa4"                                                                                \
     "code" size word "\xa7message\xa1m"
+#define REFUSED(size, word) "\x81" ERROR(size, word)
 
 static void unpack_answer_has_status_and_body(void **state)
 {
@@ -397,6 +400,8 @@ static void unpack_answer_has_status_and_body(void **state)
         {BYTES("\x82\xa3req\x07\xa7results\x92" REFUSED("\xa9", "too_large") RECEIPT), 2, 200,
          "{\"results\":[{\"error\":{\"code\":\"too_large\",\"message\":\"m\"}},{\"id\":\"i\","
          "\"ack\":\"routed\"}]}"},
+        {BYTES("\x82\xa3req\x07" ERROR("\xa9", "forbidden")), 2, 403,
+         "{\"error\":{\"code\":\"forbidden\",\"message\":\"m\"}}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct peal_client_answer answer = {0};
@@ -437,6 +442,8 @@ static void unpack_answer_that_is_none_is_refused(void **state)
         BYTES("\x82\xa3req\x07\xa7results\x91\x01"),
         BYTES("\x82\xa3req\x07\xa7results\x91\x81\xa5"
               "error\x01"),
+        BYTES("\x82\xa3req\x07\xa5"
+              "error\xa1x"),
         BYTES("\x83\xa3req\x07\xa3req\x07\xa7results\x91" RECEIPT),
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -446,6 +453,108 @@ static void unpack_answer_that_is_none_is_refused(void **state)
             fail_msg("case %zu passed", i);
         peal_client_answer_fini(&answer);
     }
+}
+
+static void request_is_what_the_door_reads(void **state)
+{
+    (void)state;
+    struct peal_client_message m[] = {
+        json_message("{\"a\":[1,-1,null,true,\"s\"]}"),
+        {.user = "u",
+         .event = "e",
+         .id = "i",
+         .ttl_ms = 5,
+         .kind = PEAL_CLIENT_TEXT,
+         .data = "t",
+         .size = 1},
+        {.group = "g", .collapse = "k", .kind = PEAL_CLIENT_BINARY, .data = "\0", .size = 1}};
+    const struct peal_publish_limits limits = {.message_bytes = 1000, .targets = 10};
+    struct peal_buf bytes = {0};
+    struct peal_door_call call = {0};
+    struct peal_publish_request request;
+    char why[160];
+    assert_int_equal(peal_message_request(m, 3, 7, &bytes, why, sizeof why), PEAL_OK);
+    assert_int_equal(peal_door_decode(peal_buf_span(&bytes), &call, why, sizeof why), PEAL_OK);
+    assert_int_equal(call.req, 7);
+    assert_int_equal(
+        peal_publish_decode(peal_buf_span(&call.messages), &limits, &request, why, sizeof why),
+        PEAL_OK);
+    assert_int_equal(request.count, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(request.items[i].err, PEAL_OK);
+    assert_true(peal_span_is(request.items[0].env.group, "news"));
+    assert_true(peal_span_is(request.items[0].env.data, "{\"a\":[1,-1,null,true,\"s\"]}"));
+    assert_int_equal(request.items[0].env.data_kind, PEAL_DATA_JSON);
+    assert_true(peal_span_is(request.items[1].env.group, "user:u"));
+    assert_true(peal_span_is(request.items[1].env.event, "e"));
+    assert_true(peal_span_is(request.items[1].env.id, "i"));
+    assert_int_equal(request.items[1].env.ttl_ms, 5);
+    assert_int_equal(request.items[1].env.data_kind, PEAL_DATA_TEXT);
+    assert_true(peal_span_is(request.items[2].env.collapse, "k"));
+    assert_int_equal(request.items[2].env.data_kind, PEAL_DATA_BINARY);
+    peal_publish_fini(&request);
+    peal_buf_fini(&call.messages);
+    peal_buf_fini(&bytes);
+}
+
+static void json_request_is_what_the_api_reads(void **state)
+{
+    (void)state;
+    struct peal_client_message m[] = {
+        json_message("{\"a\":1e2}"),
+        {.user = "u\"",
+         .event = "e",
+         .id = "i",
+         .kind = PEAL_CLIENT_TEXT,
+         .data = "t\n",
+         .size = 2},
+        {.group = "g", .kind = PEAL_CLIENT_BINARY, .data = "\0\xff", .size = 2}};
+    const struct peal_publish_limits limits = {.message_bytes = 1000, .targets = 10};
+    struct peal_buf bytes = {0};
+    struct peal_publish_request request;
+    char why[160];
+    assert_int_equal(peal_message_json(m, 3, &bytes, why, sizeof why), PEAL_OK);
+    assert_int_equal(peal_publish_decode(peal_buf_span(&bytes), &limits, &request, why, sizeof why),
+                     PEAL_OK);
+    assert_int_equal(request.count, 3);
+    assert_true(peal_span_is(request.items[0].env.data, "{\"a\":1e2}"));
+    assert_true(peal_span_is(request.items[1].env.group, "user:u\""));
+    assert_true(peal_span_is(request.items[1].env.data, "t\n"));
+    assert_int_equal(request.items[2].env.data.size, 2);
+    assert_memory_equal(request.items[2].env.data.at, "\0\xff", 2);
+    peal_publish_fini(&request);
+    peal_buf_fini(&bytes);
+}
+
+static void answer_of_the_door_is_read(void **state)
+{
+    (void)state;
+    const struct peal_frame receipts[] = {
+        {.type = PEAL_F_RECEIPT,
+         .id = {"i", 1},
+         .group = {"g", 1},
+         .epoch = 1,
+         .offset = 2,
+         .flags = PEAL_FLAG_STORED},
+        {.type = PEAL_F_RECEIPT, .code = PEAL_EFORBIDDEN, .message = {"No.", 3}}};
+    struct peal_buf bytes = {0};
+    struct peal_client_answer answer = {0};
+    bool match;
+    peal_door_encode(7, receipts, 2, &bytes);
+    assert_int_equal(peal_unpack_answer(peal_buf_span(&bytes), 7, 2, &match, &answer), PEAL_OK);
+    assert_true(match);
+    assert_int_equal(answer.status, 200);
+    peal_buf_add_char(&answer.body, '\0');
+    assert_non_null(strstr(answer.body.at, "\"ack\":\"stored\""));
+    assert_non_null(strstr(answer.body.at, "\"code\":\"forbidden\""));
+    peal_client_answer_fini(&answer);
+
+    bytes.size = 0;
+    peal_door_encode_error(7, PEAL_EUNKNOWN_TYPE, "What?", &bytes);
+    assert_int_equal(peal_unpack_answer(peal_buf_span(&bytes), 7, 2, &match, &answer), PEAL_OK);
+    assert_int_equal(answer.status, 400);
+    peal_client_answer_fini(&answer);
+    peal_buf_fini(&bytes);
 }
 
 int main(void)
@@ -466,6 +575,9 @@ int main(void)
         cmocka_unit_test(unpack_answer_has_status_and_body),
         cmocka_unit_test(unpack_answer_to_another_request_is_passed_over),
         cmocka_unit_test(unpack_answer_that_is_none_is_refused),
+        cmocka_unit_test(request_is_what_the_door_reads),
+        cmocka_unit_test(json_request_is_what_the_api_reads),
+        cmocka_unit_test(answer_of_the_door_is_read),
     };
     return cmocka_run_group_tests_name("client", tests, NULL, NULL);
 }
