@@ -14,8 +14,6 @@
 #include "proto/group.h"
 #include "proto/token.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static const char secret[] = "a-secret-of-at-least-32-bytes-for-tests";
 static const uint64_t now_ms = 1800000000000;
 

@@ -4,8 +4,6 @@
 #include "base/assert.h"
 #include "clients/c/unpack.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct peal_span bytes = peal_span_make(data, size);
