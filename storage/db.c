@@ -1,0 +1,487 @@
+/* Before LMDB may map a file, its length is compared with what its newest meta page speaks of,
+ * because touching a missing page kills the process. A file can be short without damage: pages
+ * at the very end that were used and given back inside one transaction are never written. Such
+ * a file is filled up with zeros, opened, and accepted only if every page that was missing
+ * stands in the list of free pages. Looking them up never leaves the path from a root to a
+ * leaf, where LMDB answers MDB_CORRUPTED to a zeroed page; walking sideways would assert. */
+#include "storage/db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+
+enum {
+    READERS_MAX = 32,
+    PAGE_HEADER = 16,
+    DISK_FULL_BYTES = 1 << 20, /* less is free after a failed write: the disk was full */
+    FREE_TREE = 0,             /* LMDB's own trees have fixed numbers */
+    MAIN_TREE = 1,
+};
+
+struct peal_db {
+    MDB_env *env;
+    MDB_dbi trees[PEAL_TREE_COUNT];
+    int lock_fd;
+    uint64_t bytes_max;
+    uint32_t page_size;
+    _Atomic bool failed;
+    char dir[];
+};
+
+static const char *const tree_names[PEAL_TREE_COUNT] = {
+    [PEAL_TREE_META] = "meta",
+    [PEAL_TREE_HEAD] = "head",
+    [PEAL_TREE_MESSAGE] = "message",
+    [PEAL_TREE_IDS] = "ids",
+    [PEAL_TREE_IDS_BY_TIME] = "ids_by_time",
+};
+
+/* ---- the file before LMDB sees it ------------------------------------------------------- */
+
+/* The meta page as LMDB 0.9 writes it; lmdb.h does not show it. */
+struct meta_tree {
+    uint32_t page_size; /* of the free list's tree: the size of all pages */
+    uint16_t flags;
+    uint16_t depth;
+    uint64_t branches, leaves, overflows, entries;
+    uint64_t root;
+};
+
+struct meta {
+    uint32_t magic;
+    uint32_t version;
+    uint64_t address;
+    uint64_t map_size;
+    struct meta_tree trees[2];
+    uint64_t last_page;
+    uint64_t txn;
+};
+_Static_assert(sizeof(struct meta_tree) == 48, "as in LMDB 0.9 on 64 bits");
+_Static_assert(sizeof(struct meta) == 136, "as in LMDB 0.9 on 64 bits");
+
+struct shape {
+    uint64_t pages_needed; /* what the newest meta page speaks of */
+    uint64_t pages_there;
+    uint32_t page_size; /* 0: the file is new */
+};
+
+static bool meta_read(int fd, uint64_t at, struct meta *out)
+{
+    if (pread(fd, out, sizeof *out, (off_t)at) != (ssize_t)sizeof *out) return false;
+    uint32_t size = out->trees[0].page_size;
+    return out->magic == 0xBEEFC0DE && out->version == 1 && size >= 512 && size <= 65536 &&
+           (size & (size - 1)) == 0;
+}
+
+static enum peal_err shape_read(int fd, struct shape *out, char *why, size_t why_size)
+{
+    struct stat st;
+    struct meta first;
+    struct meta second;
+    *out = (struct shape){0};
+    if (fstat(fd, &st) != 0) return PEAL_EIO;
+    if (st.st_size == 0) return PEAL_OK;
+    uint64_t size = (uint64_t)st.st_size;
+
+    if (!meta_read(fd, PAGE_HEADER, &first)) {
+        snprintf(why, why_size, "data.mdb does not begin with a database; restore a backup");
+        return PEAL_ECORRUPT;
+    }
+    uint32_t page = first.trees[0].page_size;
+    if (size % page != 0 || size < 2 * (uint64_t)page ||
+        !meta_read(fd, page + PAGE_HEADER, &second)) {
+        snprintf(why, why_size, "data.mdb has %llu bytes, not whole pages; restore a backup",
+                 (unsigned long long)size);
+        return PEAL_ECORRUPT;
+    }
+    uint64_t last = first.txn > second.txn ? first.last_page : second.last_page;
+    *out = (struct shape){.pages_needed = last + 1, .pages_there = size / page, .page_size = page};
+    return PEAL_OK;
+}
+
+/* ---- errors ----------------------------------------------------------------------------- */
+
+static bool disk_full(const struct peal_db *db)
+{
+    struct statvfs fs;
+    if (statvfs(db->dir, &fs) != 0) return false;
+    return (uint64_t)fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
+}
+
+static enum peal_err err_of(const struct peal_db *db, int rc)
+{
+    switch (rc) {
+    case 0:
+        return PEAL_OK;
+    case MDB_NOTFOUND:
+        return PEAL_ENOT_FOUND;
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL:
+    case ENOSPC:
+    case EDQUOT:
+        return PEAL_ESTORE_FULL;
+    case ENOMEM:
+        return PEAL_ENOMEM;
+    case EIO:
+        /* LMDB says EIO for a write that was cut short, and that is what a full disk does. */
+        if (disk_full(db)) return PEAL_ESTORE_FULL;
+        break;
+    default:
+        break;
+    }
+    peal_log(PEAL_LOG_ERROR, "store.error", "code=%d what=\"%s\"", rc, mdb_strerror(rc));
+    return PEAL_EIO;
+}
+
+/* ---- open ------------------------------------------------------------------------------- */
+
+static enum peal_err lock_take(struct peal_db *db, char *why, size_t why_size)
+{
+    char path[4096];
+    char text[32] = "";
+    snprintf(path, sizeof path, "%s/lock", db->dir);
+    db->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (db->lock_fd < 0) {
+        snprintf(why, why_size, "cannot open %s: %s", path, strerror(errno));
+        return PEAL_EIO;
+    }
+    if (flock(db->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t n = pread(db->lock_fd, text, sizeof text - 1, 0);
+        long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+        snprintf(why, why_size, "process %ld has the data in %s; stop it or use another folder",
+                 pid, db->dir);
+        return PEAL_ELOCKED;
+    }
+    int size = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(db->lock_fd, 0) != 0 || pwrite(db->lock_fd, text, (size_t)size, 0) != size) {
+        snprintf(why, why_size, "cannot write %s: %s", path, strerror(errno));
+        return PEAL_EIO;
+    }
+    return PEAL_OK;
+}
+
+/* Looks at the file and makes it as long as its meta page says; *missing_from is the first page
+ * that was not there. */
+static enum peal_err file_prepare(struct peal_db *db, uint64_t *missing_from,
+                                  uint64_t *missing_count, char *why, size_t why_size)
+{
+    char path[4096];
+    struct shape shape;
+    *missing_from = *missing_count = 0;
+    snprintf(path, sizeof path, "%s/data.mdb", db->dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) return PEAL_OK;
+    if (fd < 0) {
+        snprintf(why, why_size, "cannot open %s: %s", path, strerror(errno));
+        return PEAL_EIO;
+    }
+    enum peal_err err = shape_read(fd, &shape, why, why_size);
+    db->page_size = shape.page_size;
+    if (err != PEAL_OK || shape.pages_there >= shape.pages_needed) goto out;
+
+    /* More than this is no leftover of one transaction, but a lost tail or a wrong number. */
+    if (shape.pages_needed - shape.pages_there > 131072) {
+        snprintf(why, why_size, "data.mdb is cut off; restore a backup");
+        err = PEAL_ECORRUPT;
+        goto out;
+    }
+    *missing_from = shape.pages_there;
+    *missing_count = shape.pages_needed - shape.pages_there;
+    if (ftruncate(fd, (off_t)(shape.pages_needed * shape.page_size)) != 0) {
+        snprintf(why, why_size, "cannot extend %s: %s", path, strerror(errno));
+        err = PEAL_EIO;
+    }
+
+out:
+    close(fd);
+    return err;
+}
+
+/* Takes the zeros away again, so that the damage is seen the next time as well. */
+static void file_restore(struct peal_db *db, uint64_t pages)
+{
+    char path[4096];
+    PEAL_ASSERT(pages >= 2);
+    PEAL_ASSERT(db->page_size >= 512);
+    snprintf(path, sizeof path, "%s/data.mdb", db->dir);
+    if (truncate(path, (off_t)(pages * db->page_size)) != 0)
+        peal_log(PEAL_LOG_ERROR, "store.error", "what=truncate code=%d", errno);
+}
+
+/* Are all `count` pages from `from` on free? */
+static bool pages_free(MDB_env *env, uint64_t from, uint64_t count)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) return false;
+    if (mdb_cursor_open(txn, FREE_TREE, &cursor) != 0) {
+        mdb_txn_abort(txn);
+        return false;
+    }
+    /* Keys are transaction ids, values a count and that many page numbers. */
+    size_t id = 0;
+    uint64_t found = 0;
+    int rc;
+    for (;;) {
+        MDB_val key = {sizeof id, &id};
+        MDB_val value;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+        if (rc != 0) break;
+        const size_t *list = value.mv_data;
+        if (key.mv_size != sizeof id || value.mv_size < sizeof *list) break;
+        if (list[0] > value.mv_size / sizeof *list - 1) break;
+        for (size_t i = 1; i <= list[0]; i++) {
+            if (list[i] >= from) found++;
+        }
+        memcpy(&id, key.mv_data, sizeof id);
+        id++;
+    }
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    return rc == MDB_NOTFOUND && found == count;
+}
+
+static enum peal_err trees_open(struct peal_db *db, uint64_t missing_from, uint64_t missing_count,
+                                char *why, size_t why_size)
+{
+    MDB_txn *txn = NULL;
+    int rc = MDB_CORRUPTED;
+    if (missing_count > 0 && !pages_free(db->env, missing_from, missing_count)) goto fail;
+    rc = mdb_txn_begin(db->env, NULL, 0, &txn);
+    if (rc != 0) goto fail;
+    for (size_t i = 0; i < PEAL_TREE_COUNT; i++) {
+        rc = mdb_dbi_open(txn, tree_names[i], MDB_CREATE, &db->trees[i]);
+        if (rc != 0) goto fail;
+    }
+    rc = mdb_txn_commit(txn);
+    txn = NULL; /* commit frees it even when it fails */
+    if (rc != 0) goto fail;
+    return PEAL_OK;
+
+fail:
+    if (txn != NULL) mdb_txn_abort(txn);
+    if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INCOMPATIBLE) {
+        snprintf(why, why_size, "data.mdb in %s is damaged; restore a backup", db->dir);
+        return PEAL_ECORRUPT;
+    }
+    snprintf(why, why_size, "cannot open the database in %s: %s", db->dir, mdb_strerror(rc));
+    enum peal_err err = err_of(db, rc);
+    return err == PEAL_ENOMEM ? err : PEAL_EIO;
+}
+
+static enum peal_err env_open(struct peal_db *db, char *why, size_t why_size)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    int dead = 0;
+    int rc = mdb_env_create(&db->env);
+    if (rc == 0) rc = mdb_env_set_mapsize(db->env, db->bytes_max);
+    if (rc == 0) rc = mdb_env_set_maxdbs(db->env, PEAL_TREE_COUNT);
+    if (rc == 0) rc = mdb_env_set_maxreaders(db->env, READERS_MAX);
+    if (rc == 0) rc = mdb_env_open(db->env, db->dir, MDB_NOTLS, 0600);
+    if (rc == 0) rc = mdb_reader_check(db->env, &dead);
+    if (rc == 0) rc = mdb_env_info(db->env, &info);
+    if (rc == 0) rc = mdb_env_stat(db->env, &stat);
+    if (rc != 0) {
+        snprintf(why, why_size, "cannot open the database in %s: %s", db->dir, mdb_strerror(rc));
+        if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH || rc == MDB_CORRUPTED)
+            return PEAL_ECORRUPT;
+        return rc == ENOMEM ? PEAL_ENOMEM : PEAL_EIO;
+    }
+    db->bytes_max = info.me_mapsize;
+    db->page_size = stat.ms_psize;
+    return PEAL_OK;
+}
+
+enum peal_err peal_db_open(const char *dir, uint64_t bytes_max, struct peal_db **out, char *why,
+                           size_t why_size)
+{
+    uint64_t missing_from = 0;
+    uint64_t missing_count = 0;
+    uint64_t os_page = (uint64_t)sysconf(_SC_PAGESIZE);
+    struct peal_db *db = calloc(1, sizeof *db + strlen(dir) + 1);
+    *out = NULL;
+    if (db == NULL) {
+        snprintf(why, why_size, "out of memory");
+        return PEAL_ENOMEM;
+    }
+    memcpy(db->dir, dir, strlen(dir) + 1);
+    db->lock_fd = -1;
+    db->bytes_max = bytes_max - bytes_max % os_page;
+
+    enum peal_err err = PEAL_EIO;
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        snprintf(why, why_size, "cannot create %s: %s", dir, strerror(errno));
+        goto fail;
+    }
+    err = lock_take(db, why, why_size);
+    if (err != PEAL_OK) goto fail;
+    err = file_prepare(db, &missing_from, &missing_count, why, why_size);
+    if (err != PEAL_OK) goto fail;
+    err = env_open(db, why, why_size);
+    if (err != PEAL_OK) goto fail;
+    err = trees_open(db, missing_from, missing_count, why, why_size);
+    if (err != PEAL_OK) goto fail;
+    *out = db;
+    return PEAL_OK;
+
+fail:
+    if (db->env != NULL) mdb_env_close(db->env);
+    if (err == PEAL_ECORRUPT && missing_count > 0) file_restore(db, missing_from);
+    if (db->lock_fd >= 0) close(db->lock_fd);
+    free(db);
+    return err;
+}
+
+void peal_db_close(struct peal_db *db)
+{
+    if (db == NULL) return;
+    mdb_env_close(db->env);
+    close(db->lock_fd);
+    free(db);
+}
+
+void peal_db_fail(struct peal_db *db)
+{
+    atomic_store(&db->failed, true);
+}
+
+bool peal_db_failed(const struct peal_db *db)
+{
+    return atomic_load(&db->failed);
+}
+
+bool peal_db_disk_low(const struct peal_db *db)
+{
+    struct statvfs fs;
+    if (statvfs(db->dir, &fs) != 0) return false;
+    return fs.f_bavail < fs.f_blocks / 10;
+}
+
+uint64_t peal_db_bytes_max(const struct peal_db *db)
+{
+    return db->bytes_max;
+}
+
+/* ---- transactions ----------------------------------------------------------------------- */
+
+enum peal_err peal_txn_begin(struct peal_txn *txn, struct peal_db *db, bool write)
+{
+    *txn = (struct peal_txn){.db = db, .write = write};
+    if (write && peal_db_failed(db)) return PEAL_EIO;
+    return err_of(db, mdb_txn_begin(db->env, NULL, write ? 0 : MDB_RDONLY, &txn->mdb));
+}
+
+enum peal_err peal_txn_commit(struct peal_txn *txn)
+{
+    PEAL_ASSERT(txn->mdb != NULL);
+    PEAL_ASSERT(txn->write);
+    int rc = mdb_txn_commit(txn->mdb);
+    txn->mdb = NULL;
+    enum peal_err err = err_of(txn->db, rc);
+    if (err == PEAL_EIO) {
+        peal_log(PEAL_LOG_ERROR, "store.readonly", "why=commit");
+        peal_db_fail(txn->db);
+    }
+    return err;
+}
+
+void peal_txn_abort(struct peal_txn *txn)
+{
+    if (txn->mdb != NULL) mdb_txn_abort(txn->mdb);
+    txn->mdb = NULL;
+}
+
+static MDB_val val_of(struct peal_span span)
+{
+    return (MDB_val){span.size, (void *)(uintptr_t)span.at};
+}
+
+static struct peal_span span_of(MDB_val val)
+{
+    return peal_span_make(val.mv_data, val.mv_size);
+}
+
+enum peal_err peal_txn_get(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
+                           struct peal_span *value)
+{
+    MDB_val k = val_of(key);
+    MDB_val v;
+    int rc = mdb_get(txn->mdb, txn->db->trees[tree], &k, &v);
+    if (rc == 0) *value = span_of(v);
+    return err_of(txn->db, rc);
+}
+
+enum peal_err peal_txn_seek(struct peal_txn *txn, enum peal_tree tree, struct peal_span from,
+                            struct peal_span *key, struct peal_span *value)
+{
+    MDB_cursor *cursor;
+    MDB_val k = val_of(from);
+    MDB_val v;
+    int rc = mdb_cursor_open(txn->mdb, txn->db->trees[tree], &cursor);
+    if (rc != 0) return err_of(txn->db, rc);
+    rc = mdb_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    mdb_cursor_close(cursor);
+    if (rc == 0) {
+        *key = span_of(k);
+        *value = span_of(v);
+    }
+    return err_of(txn->db, rc);
+}
+
+enum peal_err peal_txn_put(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
+                           struct peal_span value)
+{
+    MDB_val k = val_of(key);
+    MDB_val v = val_of(value);
+    return err_of(txn->db, mdb_put(txn->mdb, txn->db->trees[tree], &k, &v, 0));
+}
+
+enum peal_err peal_txn_reserve(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
+                               size_t size, char **at)
+{
+    MDB_val k = val_of(key);
+    MDB_val v = {size, NULL};
+    int rc = mdb_put(txn->mdb, txn->db->trees[tree], &k, &v, MDB_RESERVE);
+    if (rc == 0) *at = v.mv_data;
+    return err_of(txn->db, rc);
+}
+
+enum peal_err peal_txn_del(struct peal_txn *txn, enum peal_tree tree, struct peal_span key)
+{
+    MDB_val k = val_of(key);
+    return err_of(txn->db, mdb_del(txn->mdb, txn->db->trees[tree], &k, NULL));
+}
+
+uint64_t peal_txn_entries(struct peal_txn *txn, enum peal_tree tree)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(txn->mdb, txn->db->trees[tree], &stat);
+    PEAL_ASSERT(rc == 0);
+    return stat.ms_entries;
+}
+
+uint64_t peal_txn_bytes_used(struct peal_txn *txn)
+{
+    MDB_dbi trees[PEAL_TREE_COUNT + 2] = {FREE_TREE, MAIN_TREE};
+    memcpy(trees + 2, txn->db->trees, sizeof txn->db->trees);
+    uint64_t pages = 2; /* the meta pages */
+    for (size_t i = 0; i < sizeof trees / sizeof trees[0]; i++) {
+        MDB_stat stat;
+        int rc = mdb_stat(txn->mdb, trees[i], &stat);
+        PEAL_ASSERT(rc == 0);
+        pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+    }
+    return pages * txn->db->page_size;
+}

@@ -1,0 +1,100 @@
+/* storage/keys.h: the byte layout of keys and records in the database, and nothing else.
+ *
+ * Numbers are big-endian, so keys sort by number. Every value begins with `checksum`, the
+ * xxh3_64 of all that follows it, seeded with the xxh3_64 of its key: a record that the
+ * database returns under a wrong key fails it as well. LMDB has no checksums of its own.
+ *
+ * | tree        | key                              | value behind checksum u64                   |
+ * | ----------- | -------------------------------- | ------------------------------------------- |
+ * | meta        | `layout generation owner gid`    | number u64                                  |
+ * | head        | slot u16, group name             | version u8, delivered size u16, read size   |
+ * |             |                                  | u16, gid, epoch, next, first, lost_to, rev, |
+ * |             |                                  | last_mark_ms, bytes, kept, oldest_ms,       |
+ * |             |                                  | expires_ms (u64 each), delivered, read      |
+ * | message     | slot u16, gid u64, offset u64    | version u8, flags u8, stored_ms u64,        |
+ * |             |                                  | expires_ms u64, encoded envelope            |
+ * | ids         | blake2b-128(group, 0, id)        | version u8, epoch u64, offset u64,          |
+ * |             |                                  | stored_ms u64                               |
+ * | ids_by_time | stored_ms u64, key of ids        | nothing: an index that can be made again    |
+ *
+ * `layout` is PEAL_LAYOUT; `generation` the epoch of new groups; `owner` the boot id of the
+ * process that may write; `gid` the last number given to a group. In a head the two bitmaps
+ * begin at offset `first & ~63`, lowest bit first, without the zero bytes at their end.
+ * `flags` of a message is 0 and reserved.
+ *
+ * Thread: any; no state. Memory: decoding borrows the value.
+ * Danger: decoders see bytes that a disk may have changed; they check all of it. */
+#ifndef PEAL_STORAGE_KEYS_H
+#define PEAL_STORAGE_KEYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/span.h"
+#include "storage/inbox.h"
+
+enum {
+    PEAL_LAYOUT = 1,
+    PEAL_RECORD_VERSION = 1,
+    PEAL_KEY_HEAD_MAX = 2 + PEAL_NAME_MAX,
+    PEAL_KEY_MESSAGE = 18,
+    PEAL_KEY_ID = 16,
+    PEAL_KEY_ID_TIME = 24,
+    PEAL_RECORD_NUMBER = 16,
+    PEAL_RECORD_MESSAGE = 26, /* bytes in front of the envelope */
+    PEAL_RECORD_ID = 33,
+    PEAL_RECORD_HEAD = 101, /* bytes in front of the bitmaps */
+    PEAL_RECORD_HEAD_MAX = PEAL_RECORD_HEAD + 2 * 8 * PEAL_INBOX_WORDS,
+};
+
+/* Keys are written to `out`; those of varying size return theirs. */
+size_t peal_key_head(char out[PEAL_KEY_HEAD_MAX], struct peal_span group);
+/* The group's name in a key of `head`. Errors: PEAL_ECORRUPT. */
+enum peal_err peal_key_head_group(struct peal_span key, struct peal_span *group);
+void peal_key_message(char out[PEAL_KEY_MESSAGE], uint16_t slot, uint64_t gid, uint64_t offset);
+/* The offset when key is one of a message of (slot, gid), else 0. */
+uint64_t peal_key_message_offset(struct peal_span key, uint16_t slot, uint64_t gid);
+void peal_key_id(char out[PEAL_KEY_ID], struct peal_span group, struct peal_span id);
+void peal_key_id_time(char out[PEAL_KEY_ID_TIME], uint64_t stored_ms, const char id[PEAL_KEY_ID]);
+/* Errors: PEAL_ECORRUPT. `id` gets the PEAL_KEY_ID bytes at the end of key. */
+enum peal_err peal_key_id_time_decode(struct peal_span key, uint64_t *stored_ms,
+                                      struct peal_span *id);
+
+/* Writes the checksum over the first 8 bytes of a record whose other bytes are complete. */
+void peal_record_seal(struct peal_span key, char *record, size_t size);
+
+/* All decoders: PEAL_ECORRUPT when the size, the checksum or a value is wrong. */
+void peal_number_encode(struct peal_span key, uint64_t number, char out[PEAL_RECORD_NUMBER]);
+enum peal_err peal_number_decode(struct peal_span key, struct peal_span record, uint64_t *number);
+
+struct peal_record {
+    uint64_t stored_ms;
+    uint64_t expires_ms; /* 0 = no TTL */
+    struct peal_span envelope;
+};
+
+/* `out` has room for PEAL_RECORD_MESSAGE and the envelope. */
+void peal_record_encode(struct peal_span key, const struct peal_record *record, char *out);
+enum peal_err peal_record_decode(struct peal_span key, struct peal_span bytes,
+                                 struct peal_record *out);
+
+struct peal_id_record {
+    uint64_t epoch;
+    uint64_t offset;
+    uint64_t stored_ms;
+};
+
+void peal_id_record_encode(struct peal_span key, const struct peal_id_record *record,
+                           char out[PEAL_RECORD_ID]);
+enum peal_err peal_id_record_decode(struct peal_span key, struct peal_span bytes,
+                                    struct peal_id_record *out);
+
+/* Returns the size of the record. */
+size_t peal_head_encode(struct peal_span key, const struct peal_inbox *inbox,
+                        char out[PEAL_RECORD_HEAD_MAX]);
+enum peal_err peal_head_decode(struct peal_span key, struct peal_span bytes,
+                               struct peal_inbox *out);
+
+#endif
