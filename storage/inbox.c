@@ -72,6 +72,16 @@ static void bits_advance(const struct peal_inbox *inbox, uint64_t *words, uint64
     words[0] &= UINT64_MAX << (first % 64);
 }
 
+/* Counts can be too high after damage; of an empty window the truth is known. */
+static void reset_when_empty(struct peal_inbox *inbox)
+{
+    if (inbox->first < inbox->next) return;
+    inbox->kept = 0;
+    inbox->bytes = 0;
+    inbox->oldest_ms = 0;
+    inbox->expires_ms = 0;
+}
+
 void peal_inbox_init(struct peal_inbox *inbox, uint64_t gid, uint64_t epoch)
 {
     PEAL_ASSERT(epoch != 0);
@@ -193,6 +203,7 @@ void peal_inbox_remove(struct peal_inbox *inbox, uint64_t offset, uint64_t bytes
         bits_advance(inbox, inbox->read, offset + 1);
         inbox->lost_to = offset;
         inbox->first = offset + 1;
+        reset_when_empty(inbox);
     }
     inbox_check(inbox);
 }
@@ -211,13 +222,7 @@ void peal_inbox_advance(struct peal_inbox *inbox, uint64_t first, uint64_t oldes
     bits_advance(inbox, inbox->read, first);
     inbox->first = first;
     inbox->oldest_ms = oldest_ms;
-    if (first == inbox->next) {
-        /* Counts can be too high after damage; here the truth is known. */
-        inbox->kept = 0;
-        inbox->bytes = 0;
-        inbox->oldest_ms = 0;
-        inbox->expires_ms = 0;
-    }
+    reset_when_empty(inbox);
     if (inbox->kept > inbox->next - inbox->first) inbox->kept = inbox->next - inbox->first;
     inbox_check(inbox);
 }

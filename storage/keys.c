@@ -7,6 +7,9 @@
 #include "base/assert.h"
 #include "proto/group.h"
 
+/* Offsets are numbers in JSON: below 2^53. */
+#define OFFSET_MAX ((uint64_t)1 << 53)
+
 static void put_u16(char *at, uint64_t number)
 {
     at[0] = (char)(unsigned char)(number >> 8);
@@ -224,7 +227,7 @@ static bool bitmap_fits(const struct peal_inbox *inbox, const uint64_t words[PEA
 static bool head_valid(const struct peal_inbox *inbox)
 {
     if (inbox->gid == 0 || inbox->epoch == 0) return false;
-    if (inbox->first == 0 || inbox->next >= (uint64_t)1 << 53) return false;
+    if (inbox->first == 0 || inbox->next >= OFFSET_MAX) return false;
     if (inbox->first > inbox->next || inbox->lost_to >= inbox->first) return false;
     if (inbox->next - inbox->first > PEAL_INBOX_MESSAGES_MAX) return false;
     if (inbox->kept > inbox->next - inbox->first) return false;
@@ -266,5 +269,7 @@ enum peal_err peal_head_decode(struct peal_span key, struct peal_span bytes, str
         *field_of(out, i) = get_u64(bytes.at + 13 + 8 * i);
     memcpy(out->delivered, bytes.at + PEAL_RECORD_HEAD, delivered);
     memcpy(out->read, bytes.at + PEAL_RECORD_HEAD + delivered, read);
+    /* Half of what may be encoded: a head that was read can always be written again. */
+    if (out->next >= OFFSET_MAX / 2) return PEAL_ECORRUPT;
     return head_valid(out) ? PEAL_OK : PEAL_ECORRUPT;
 }

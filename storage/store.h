@@ -29,6 +29,8 @@
 #include "base/span.h"
 #include "proto/msg.h"
 
+struct peal_quota;
+
 enum peal_store_op_kind {
     PEAL_STORE_HEAD, /* where is the group? changes nothing */
     PEAL_STORE_PUT,  /* number and keep a message */
@@ -51,17 +53,19 @@ struct peal_store_op {
     size_t offset_count;
 
     /* out */
-    enum peal_err err; /* OK, ESTORE_FULL, EIO, ENOMEM, EBAD_MESSAGE */
+    enum peal_err err; /* OK, ESTORE_FULL, EIO, ENOMEM, EBAD_MESSAGE, EBAD_GROUP (no name; MARK: no
+                        * inbox) */
     bool duplicate; /* PUT: this message_id was stored before; epoch and offset are the first's */
     bool changed;   /* MARK: some mark changed, rev grew */
     uint64_t epoch;
     uint64_t offset; /* PUT: given to the message; else the newest */
     uint64_t first;  /* oldest offset that can still be fetched; newest + 1 when none */
-    uint64_t unread; /* after this operation */
+    uint64_t unread; /* after this operation; 0 for groups that are no inbox */
     uint64_t rev;
     struct peal_bytes *encoded; /* PUT, stored: the envelope with epoch and offset; one reference */
 
-    char storage[]; /* what the spans point at */
+    struct peal_quota *quota; /* of the store it was submitted to; NULL before */
+    char storage[];           /* what the spans point at */
 };
 
 /* One operation with copies of group, message and offsets; NULL on ENOMEM. */
@@ -76,13 +80,18 @@ struct peal_store_fetch {
     const struct peal_config_group *policy;
     uint64_t tag[2];
     struct peal_span group;
-    uint64_t epoch;  /* of the position; another one than the group's is answered by a GAP epoch */
+    uint64_t epoch;  /* of the position; another one than the group's is answered by a GAP epoch,
+                      * 0 = none: whatever is kept after offset. REVERSE with another one starts
+                      * from the newest */
     uint64_t offset; /* forward: strictly after; REVERSE: strictly before, 0 = from the newest */
     uint64_t limit;  /* messages, at most PEAL_PAGE_MESSAGES */
     uint64_t bytes;  /* of envelopes; a single larger message still comes alone */
     uint64_t flags;  /* PEAL_FLAG_UNACKED, _UNREAD, _REVERSE */
-    /* out: an encoded PAGE frame (proto/wire.h) whose req is tag[0] */
+    /* out: an encoded PAGE frame (proto/wire.h) whose req is tag[0]. `offset` is the position
+     * reached, to be given in the next request; `code` is PEAL_EIO or PEAL_ECORRUPT when nothing
+     * could be read. NULL when there was no memory for it. */
     struct peal_bytes *page;
+    struct peal_quota *quota; /* of the store it was submitted to; NULL before */
     char storage[];
 };
 
@@ -109,7 +118,8 @@ void peal_store_stop(struct peal_store *store);
 /* Queues op. Errors: PEAL_EQUEUE_FULL, and op stays with the caller. */
 enum peal_err peal_store_submit(struct peal_store *store, struct peal_store_op *op);
 enum peal_err peal_store_read(struct peal_store *store, struct peal_store_fetch *fetch);
-/* Most operations that can be under way; the receiver of `done` must have room for as many. */
+/* Most operations that can be under way, from submit until they are freed; so the receiver of
+ * `done` must have room for as many. The same for reading. */
 enum { PEAL_STORE_OPS_MAX = 8192, PEAL_STORE_READS_MAX = 1024 };
 /* The generation: the epoch of groups that have no head yet. */
 uint64_t peal_store_generation(const struct peal_store *store);
