@@ -12,6 +12,7 @@
 #ifndef PEAL_NODE_OUTQ_H
 #define PEAL_NODE_OUTQ_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -25,7 +26,7 @@ struct peal_outq {
     uint32_t head;      /* index of the oldest frame */
     uint32_t count;     /* frames queued, 0..slots_max */
     uint32_t sent;      /* bytes of the oldest frame that are sent already */
-    uint32_t bytes;     /* not yet sent, 0..bytes_max (+ control frames) */
+    uint32_t bytes;     /* not yet sent, 0..bytes_max (+ control frames, or one larger frame) */
     uint32_t bytes_max;
 };
 
@@ -38,7 +39,8 @@ void peal_outq_fini(struct peal_outq *q);
  * Errors: PEAL_EFULL (no room, or no memory for a larger ring), and nothing has changed. */
 enum peal_err peal_outq_push(struct peal_outq *q, struct peal_bytes *frame);
 /* The same for control frames (replies, pings, Close): may go PEAL_OUTQ_CONTROL_BYTES and as many
- * slots as PEAL_OUTQ_CONTROL_SLOTS beyond the limits. */
+ * slots as PEAL_OUTQ_CONTROL_SLOTS beyond the limits; beyond a frame that is larger than
+ * bytes_max, too. */
 enum { PEAL_OUTQ_CONTROL_BYTES = 65536, PEAL_OUTQ_CONTROL_SLOTS = 64 };
 enum peal_err peal_outq_push_control(struct peal_outq *q, struct peal_bytes *frame);
 /* Fills at most max vectors with what is next to be written; returns how many. */
