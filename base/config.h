@@ -28,11 +28,11 @@ enum peal_inbound {
     PEAL_INBOUND_ECHO_JSON,
     PEAL_INBOUND_PUBLISH
 };
-enum peal_frame_shape { PEAL_FRAME_DATA, PEAL_FRAME_DROP_TYPE };
+enum peal_frame_shape { PEAL_FRAME_DATA };
 enum peal_may { PEAL_MAY_ANYONE, PEAL_MAY_TOKEN, PEAL_MAY_SERVER, PEAL_MAY_MEMBERS };
-enum peal_slow { PEAL_SLOW_CLOSE, PEAL_SLOW_DROP_OLDEST, PEAL_SLOW_COLLAPSE };
+enum peal_slow { PEAL_SLOW_CLOSE };
 enum peal_until { PEAL_UNTIL_ACKED, PEAL_UNTIL_READ };
-enum peal_presence { PEAL_PRESENCE_OFF, PEAL_PRESENCE_USERS };
+enum peal_presence { PEAL_PRESENCE_OFF };
 
 struct peal_strings {
     char **at;

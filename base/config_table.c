@@ -63,7 +63,7 @@ static const struct peal_option_word identity_words[] = {
 };
 static const struct peal_option_word frame_words[] = {
     {"data", PEAL_FRAME_DATA},
-    {"drop_type", PEAL_FRAME_DROP_TYPE},
+    {"drop_type", UNSUPPORTED},
     {NULL, 0},
 };
 static const struct peal_option_word inbound_words[] = {
@@ -83,7 +83,7 @@ static const struct peal_option_word until_words[] = {
 };
 static const struct peal_option_word presence_words[] = {
     {"off", PEAL_PRESENCE_OFF},
-    {"users", PEAL_PRESENCE_USERS},
+    {"users", UNSUPPORTED},
     {NULL, 0},
 };
 static const struct peal_option_word join_words[] = {
@@ -100,8 +100,8 @@ static const struct peal_option_word publish_words[] = {
 };
 static const struct peal_option_word slow_words[] = {
     {"close", PEAL_SLOW_CLOSE},
-    {"drop_oldest", PEAL_SLOW_DROP_OLDEST},
-    {"collapse", PEAL_SLOW_COLLAPSE},
+    {"drop_oldest", UNSUPPORTED},
+    {"collapse", UNSUPPORTED},
     {NULL, 0},
 };
 static const struct peal_option_word level_words[] = {

@@ -50,7 +50,7 @@ static enum peal_err check_names(const msgpack_object_map *map)
  * every double. Below DBL_MIN doubles have fewer bits, so there one digit may do. */
 static enum peal_err add_double(struct peal_buf *out, double number)
 {
-    char text[32];
+    char text[40];
     if (!isfinite(number)) return PEAL_EBAD_FIELD;
     for (int digits = fabs(number) < DBL_MIN ? 1 : DBL_DIG; digits <= DBL_DECIMAL_DIG; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, number);

@@ -140,7 +140,7 @@ static void config_route_gets_its_defaults_and_those_of_limits(void **state)
                                       "routes:\n"
                                       "  - {path: '/chat/{room}/', dialect: raw, identity: url,\n"
                                       "     join: ['room:{room}', 'user:{identity}'],\n"
-                                      "     inbound: echo_json, frame: drop_type, origins: []}\n"
+                                      "     inbound: echo_json, frame: data, origins: []}\n"
                                       "  - {path: /b, dialect: raw, max_message: 4MiB}\n");
     assert_int_equal(config->route_count, 3);
     const struct peal_config_route *route = &config->routes[0];
@@ -150,7 +150,7 @@ static void config_route_gets_its_defaults_and_those_of_limits(void **state)
     assert_int_equal(route->join.count, 2);
     assert_string_equal(route->join.at[1], "user:{identity}");
     assert_int_equal(route->inbound, PEAL_INBOUND_ECHO_JSON);
-    assert_int_equal(route->frame, PEAL_FRAME_DROP_TYPE);
+    assert_int_equal(route->frame, PEAL_FRAME_DATA);
     assert_true(route->origins_set);
     assert_int_equal(route->max_message, 32768);
     assert_null(route->user_claim);
@@ -179,10 +179,10 @@ static void config_default_route_yields_to_one_of_the_file(void **state)
 static void config_groups_end_with_inboxes_and_a_rule_for_all(void **state)
 {
     (void)state;
-    struct peal_config *config = load("groups: [{match: 'room:{id}', presence: users}]");
+    struct peal_config *config = load("groups: [{match: 'room:{id}', presence: off}]");
     assert_int_equal(config->group_count, 3);
     assert_string_equal(config->groups[0].match, "room:{id}");
-    assert_int_equal(config->groups[0].presence, PEAL_PRESENCE_USERS);
+    assert_int_equal(config->groups[0].presence, PEAL_PRESENCE_OFF);
     assert_int_equal(config->groups[0].join, PEAL_MAY_TOKEN);
     assert_int_equal(config->groups[0].publish, PEAL_MAY_SERVER);
     assert_int_equal(config->groups[0].history.messages, 0);
@@ -200,10 +200,10 @@ static void config_groups_end_with_inboxes_and_a_rule_for_all(void **state)
     assert_int_equal(config->groups[2].history.age_ms, 300000);
     peal_config_free(config);
 
-    config = load("groups: [{match: '*', slow: collapse}]");
+    config = load("groups: [{match: '*', slow: close}]");
     assert_int_equal(config->group_count, 2);
     assert_string_equal(config->groups[0].match, "user:{id}");
-    assert_int_equal(config->groups[1].slow, PEAL_SLOW_COLLAPSE);
+    assert_int_equal(config->groups[1].slow, PEAL_SLOW_CLOSE);
     assert_int_equal(config->groups[1].history.messages, 0);
     peal_config_free(config);
 
@@ -683,14 +683,14 @@ static void config_print_reads_back_to_the_same(void **state)
         "default_routes: false\n"
         "routes:\n"
         "  - {path: '/{a}/{b}', dialect: raw, identity: url, join: ['x:{a}', 'user:{identity}'],\n"
-        "     frame: drop_type, inbound: publish, origins: ['https://a.example:8443'],\n"
+        "     frame: data, inbound: publish, origins: ['https://a.example:8443'],\n"
         "     max_message: 1000, lenient: true, user_claim: email}\n"
         "  - {path: /, dialect: native, origins: []}\n"
         "groups:\n"
         "  - {match: 'user:{id}', durable: true, publish: members,\n"
         "     keep: {messages: 1, bytes: 12345, age: 90m, until: read, settled: 0s}}\n"
-        "  - {match: 'a:*', history: {messages: 7, age: 1ms}, presence: users, join: server,\n"
-        "     publish: anyone, slow: drop_oldest}\n"
+        "  - {match: 'a:*', history: {messages: 7, age: 1ms}, presence: off, join: server,\n"
+        "     publish: anyone, slow: close}\n"
         "dedup: {age: 1s, ids: 1}\n"
         "limits: {message: 1, queue: 1025, queue_messages: 1, history: 0, ping: 100ms, pong: 1d}\n"
         "store: {max: 2TiB}\n";

@@ -1,0 +1,547 @@
+#include "router/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "proto/group.h"
+#include "proto/wire.h"
+#include "tests/unit/unit.h"
+
+/* In place of the sockets a recorder, in place of the store a few lines that number: what is
+ * submitted waits until the test lets it be done, as it does for a commit. */
+enum { FRAMES_MAX = 512, OPS_MAX = 512 };
+struct world {
+    struct peal_config *config;
+    struct peal_shard *shard;
+    uint64_t now_ms;
+    struct peal_bytes *replies[FRAMES_MAX];
+    struct peal_peer peers[FRAMES_MAX];
+    size_t reply_count;
+    struct peal_bytes *batches[FRAMES_MAX];
+    uint64_t batch_boots[FRAMES_MAX];
+    size_t batch_count;
+    struct peal_store_op *ops[OPS_MAX];
+    size_t op_count;
+    size_t op_room;
+    struct peal_store_fetch *fetches[16];
+    size_t fetch_count;
+    uint64_t stored; /* offset of the last stored message, one durable group is enough here */
+    uint64_t rev;
+};
+
+static void io_reply(void *ctx, const struct peal_peer *peer, struct peal_span bytes)
+{
+    struct world *w = ctx;
+    assert_true(w->reply_count < FRAMES_MAX);
+    w->peers[w->reply_count] = *peer;
+    w->replies[w->reply_count++] = peal_bytes_new(bytes.at, bytes.size);
+}
+
+static void io_topic(void *ctx, uint64_t boot, struct peal_span bytes)
+{
+    struct world *w = ctx;
+    assert_true(w->batch_count < FRAMES_MAX);
+    w->batch_boots[w->batch_count] = boot;
+    w->batches[w->batch_count++] = peal_bytes_new(bytes.at, bytes.size);
+}
+
+static enum peal_err io_submit(void *ctx, struct peal_store_op *op)
+{
+    struct world *w = ctx;
+    if (w->op_count >= w->op_room) return PEAL_EQUEUE_FULL;
+    w->ops[w->op_count++] = op;
+    return PEAL_OK;
+}
+
+static enum peal_err io_read(void *ctx, struct peal_store_fetch *fetch)
+{
+    struct world *w = ctx;
+    assert_true(w->fetch_count < 16);
+    w->fetches[w->fetch_count++] = fetch;
+    return PEAL_OK;
+}
+
+static void forget(struct world *w)
+{
+    for (size_t i = 0; i < w->reply_count; i++)
+        peal_bytes_unref(w->replies[i]);
+    for (size_t i = 0; i < w->batch_count; i++)
+        peal_bytes_unref(w->batches[i]);
+    w->reply_count = 0;
+    w->batch_count = 0;
+}
+
+static int setup(void **state)
+{
+    static const char yaml[] = "groups:\n"
+                               "  - {match: 'user:{id}', durable: true}\n"
+                               "  - {match: 'live:{id}'}\n"
+                               "  - {match: '*', history: {messages: 5, age: 60s}}\n";
+    struct world *w = calloc(1, sizeof *w);
+    struct peal_config_sources from = {.text = yaml, .text_size = sizeof yaml - 1};
+    struct peal_buf problems = {0};
+    assert_int_equal(peal_config_load(&from, &w->config, &problems), PEAL_OK);
+    peal_buf_fini(&problems);
+    struct peal_shard_io io = {w, io_reply, io_topic, io_submit, io_read};
+    w->shard = peal_shard_new(w->config, &io, 1000);
+    w->now_ms = 5000;
+    w->op_room = OPS_MAX;
+    peal_shard_set_time(w->shard, w->now_ms, 1700000000000);
+    *state = w;
+    return 0;
+}
+
+/* Lets the store finish its oldest operation. */
+static void store_done(struct world *w, enum peal_err err)
+{
+    assert_true(w->op_count > 0);
+    struct peal_store_op *op = w->ops[0];
+    for (size_t i = 1; i < w->op_count; i++)
+        w->ops[i - 1] = w->ops[i];
+    w->op_count--;
+    op->err = err;
+    op->epoch = 77;
+    if (op->kind == PEAL_STORE_PUT && err == PEAL_OK) {
+        struct peal_envelope env;
+        struct peal_buf buf = {0};
+        assert_int_equal(peal_envelope_decode(op->message, &env), PEAL_OK);
+        env.epoch = 77;
+        env.offset = ++w->stored;
+        peal_envelope_encode(&env, &buf);
+        op->encoded = peal_bytes_new(buf.at, buf.size);
+        peal_buf_fini(&buf);
+        w->rev++;
+    }
+    if (op->kind == PEAL_STORE_MARK) op->changed = ++w->rev > 0;
+    op->offset = w->stored;
+    op->first = 1;
+    op->unread = w->stored;
+    op->rev = w->rev;
+    peal_shard_on_done(w->shard, op);
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+    w->op_room = SIZE_MAX;
+    while (w->op_count > 0)
+        store_done(w, PEAL_OK);
+    forget(w);
+    for (size_t i = 0; i < w->fetch_count; i++)
+        peal_store_fetch_free(w->fetches[i]);
+    peal_shard_free(w->shard);
+    peal_config_free(w->config);
+    free(w);
+    return 0;
+}
+
+static struct peal_peer node_peer(uint64_t boot)
+{
+    struct peal_peer peer = {.id_size = PEAL_TOPIC_SIZE};
+    peal_topic_of(boot, peer.id);
+    return peer;
+}
+
+static void from_node(struct world *w, uint64_t boot, const struct peal_frame *frame)
+{
+    struct peal_buf buf = {0};
+    struct peal_peer peer = node_peer(boot);
+    peal_frame_encode(frame, &buf);
+    peal_shard_on_rpc(w->shard, &peer, peal_buf_span(&buf));
+    peal_shard_flush(w->shard);
+    peal_buf_fini(&buf);
+}
+
+static void join(struct world *w, uint64_t boot, uint64_t req, const char *group)
+{
+    struct peal_frame f = {.type = PEAL_F_JOIN, .req = req, .group = peal_span_of(group)};
+    from_node(w, boot, &f);
+}
+
+static void push(struct world *w, const char *json)
+{
+    peal_shard_on_push(w->shard, peal_span_of(json));
+    peal_shard_flush(w->shard);
+}
+
+/* The i-th entry of the last batch; *batch must be given to peal_frame_fini. */
+static void last_entry(struct world *w, size_t i, struct peal_frame *batch,
+                       struct peal_frame *entry)
+{
+    assert_true(w->batch_count > 0);
+    struct peal_span bytes = peal_bytes_span(w->batches[w->batch_count - 1]);
+    assert_int_equal(peal_frame_decode(bytes, batch), PEAL_OK);
+    assert_true(i < batch->entries.count);
+    assert_int_equal(peal_frame_decode(batch->entries.at[i], entry), PEAL_OK);
+}
+
+static void expect_message(struct world *w, uint64_t boot, const char *data, uint64_t offset)
+{
+    struct peal_frame batch;
+    struct peal_frame entry;
+    struct peal_envelope env;
+    last_entry(w, 0, &batch, &entry);
+    assert_true(w->batch_boots[w->batch_count - 1] == boot);
+    assert_int_equal(entry.type, PEAL_F_MESSAGE);
+    assert_int_equal(peal_envelope_decode(entry.envelope, &env), PEAL_OK);
+    assert_true(peal_span_is(env.data, data));
+    assert_int_equal(env.offset, offset);
+    peal_frame_fini(&batch);
+}
+
+static void shard_link_is_answered_by_a_beat(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame batch;
+    peal_shard_on_link(w->shard, 42);
+    assert_int_equal(w->batch_count, 1);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->batches[0]), &batch), PEAL_OK);
+    assert_int_equal(batch.type, PEAL_F_BATCH);
+    assert_int_equal(batch.boot, 1000);
+    assert_int_equal(batch.seq, 0);
+    assert_int_equal(batch.entries.count, 0);
+    peal_frame_fini(&batch);
+}
+
+static void shard_joined_names_the_offset_after_which_messages_follow(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame batch;
+    struct peal_frame entry;
+    push(w, "{\"group\":\"room\",\"data\":1}");
+    push(w, "{\"group\":\"room\",\"data\":2}");
+    assert_int_equal(w->batch_count, 0); /* nobody wanted them */
+    join(w, 42, 9, "room");
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(batch.seq, 1);
+    assert_int_equal(entry.type, PEAL_F_JOINED);
+    assert_int_equal(entry.req, 9);
+    assert_int_equal(entry.offset, 2);
+    assert_int_equal(entry.first, 1);
+    assert_int_equal(entry.flags & PEAL_FLAG_KEEPS, PEAL_FLAG_KEEPS);
+    peal_frame_fini(&batch);
+    push(w, "{\"group\":\"room\",\"data\":3}");
+    expect_message(w, 42, "3", 3);
+}
+
+static void shard_message_goes_once_to_each_node_that_wants_it(void **state)
+{
+    struct world *w = *state;
+    join(w, 42, 1, "room");
+    join(w, 42, 2, "room"); /* twice is once */
+    join(w, 43, 3, "room");
+    join(w, 44, 4, "other");
+    forget(w);
+    push(w, "{\"group\":\"room\",\"data\":\"x\"}");
+    assert_int_equal(w->batch_count, 2);
+    assert_true(w->batch_boots[0] != w->batch_boots[1]);
+    struct peal_frame leave = {.type = PEAL_F_LEAVE, .group = peal_span_of("room")};
+    from_node(w, 42, &leave);
+    forget(w);
+    push(w, "{\"group\":\"room\",\"data\":\"y\"}");
+    assert_int_equal(w->batch_count, 1);
+    expect_message(w, 43, "\"y\"", 2);
+}
+
+static void shard_list_leaves_as_one_batch_in_order(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame batch;
+    struct peal_frame entry;
+    join(w, 42, 1, "room");
+    forget(w);
+    push(w, "[{\"group\":\"room\",\"data\":1},{\"group\":\"room\",\"data\":2},"
+            "{\"group\":\"room\"},{\"group\":\"room\",\"data\":3}]");
+    assert_int_equal(w->batch_count, 1);
+    for (size_t i = 0; i < 3; i++) {
+        struct peal_envelope env;
+        last_entry(w, i, &batch, &entry);
+        assert_int_equal(batch.entries.count, 3); /* the one without data was refused */
+        assert_int_equal(peal_envelope_decode(entry.envelope, &env), PEAL_OK);
+        assert_int_equal(env.offset, i + 1);
+        peal_frame_fini(&batch);
+    }
+}
+
+static void shard_stored_message_is_acknowledged_and_sent_after_the_commit(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame batch;
+    struct peal_frame entry;
+    join(w, 42, 1, "user:bob");
+    assert_int_equal(w->batch_count, 0); /* the store is asked where the inbox is */
+    store_done(w, PEAL_OK);
+    peal_shard_flush(w->shard);
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(entry.type, PEAL_F_JOINED);
+    assert_int_equal(entry.epoch, 77);
+    peal_frame_fini(&batch);
+    forget(w);
+
+    struct peal_envelope env = {.group = peal_span_of("user:bob"), .data = peal_span_of("5")};
+    struct peal_buf buf = {0};
+    peal_envelope_encode(&env, &buf);
+    struct peal_span span = peal_buf_span(&buf);
+    struct peal_frame publish = {.type = PEAL_F_PUBLISH, .req = 6};
+    publish.entries.at = &span;
+    publish.entries.count = 1;
+    from_node(w, 43, &publish);
+    peal_buf_fini(&buf);
+    assert_int_equal(w->reply_count, 0);
+    assert_int_equal(w->batch_count, 0);
+    store_done(w, PEAL_OK);
+    peal_shard_flush(w->shard);
+    expect_message(w, 42, "5", 1);
+    assert_int_equal(w->reply_count, 1);
+    struct peal_frame answer;
+    struct peal_frame receipt;
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->replies[0]), &answer), PEAL_OK);
+    assert_int_equal(answer.type, PEAL_F_PUBLISHED);
+    assert_int_equal(answer.req, 6);
+    assert_int_equal(peal_frame_decode(answer.entries.at[0], &receipt), PEAL_OK);
+    assert_int_equal(receipt.code, PEAL_OK);
+    assert_int_equal(receipt.offset, 1);
+    assert_int_equal(receipt.flags, PEAL_FLAG_STORED);
+    assert_int_equal(receipt.id.size, 26); /* a ULID was made */
+    peal_frame_fini(&answer);
+}
+
+static void shard_failed_commit_is_never_acknowledged(void **state)
+{
+    struct world *w = *state;
+    static const char call[] = "\x83\xa2op\xa7publish\xa3req\x07\xa8messages\x91\x82\xa4user\xa3"
+                               "bob\xa4"
+                               "data\x05";
+    struct peal_peer peer = {.id_size = 4, .delimiters = 1, .id = {1, 2, 3, 4}};
+    peal_shard_on_rpc(w->shard, &peer, peal_span_make(call, sizeof call - 1));
+    store_done(w, PEAL_ESTORE_FULL);
+    assert_int_equal(w->reply_count, 1);
+    assert_int_equal(w->peers[0].delimiters, 1);
+    struct peal_span reply = peal_bytes_span(w->replies[0]);
+    assert_non_null(memmem(reply.at, reply.size, "store_full", 10));
+    assert_null(memmem(reply.at, reply.size, "stored", 6));
+}
+
+static void shard_retry_with_the_same_id_is_a_duplicate(void **state)
+{
+    struct world *w = *state;
+    join(w, 42, 1, "room");
+    push(w, "{\"group\":\"room\",\"data\":1,\"message_id\":\"m\"}");
+    forget(w);
+    push(w, "{\"group\":\"room\",\"data\":1,\"message_id\":\"m\"}");
+    assert_int_equal(w->batch_count, 0);
+    push(w, "{\"group\":\"room\",\"data\":1,\"message_id\":\"n\"}");
+    expect_message(w, 42, "1", 2);
+}
+
+static void shard_operations_beyond_the_stores_room_wait_in_order(void **state)
+{
+    struct world *w = *state;
+    char json[64];
+    w->op_room = 2;
+    for (int i = 1; i <= 10; i++) {
+        snprintf(json, sizeof json, "{\"user\":\"bob\",\"data\":%d}", i);
+        push(w, json);
+    }
+    assert_int_equal(peal_shard_waiting(w->shard), 8);
+    for (int i = 1; i <= 10; i++) {
+        struct peal_envelope env;
+        snprintf(json, sizeof json, "%d", i);
+        assert_int_equal(peal_envelope_decode(w->ops[0]->message, &env), PEAL_OK);
+        assert_true(peal_span_is(env.data, json));
+        store_done(w, PEAL_OK);
+    }
+    assert_int_equal(peal_shard_waiting(w->shard), 0);
+}
+
+static void fetch(struct world *w, const char *group, uint64_t epoch, uint64_t offset,
+                  struct peal_frame *page)
+{
+    struct peal_frame f = {.type = PEAL_F_FETCH,
+                           .req = 5,
+                           .group = peal_span_of(group),
+                           .epoch = epoch,
+                           .offset = offset,
+                           .limit = 100,
+                           .bytes = 100000};
+    forget(w);
+    from_node(w, 42, &f);
+    assert_int_equal(w->reply_count, 1);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->replies[0]), page), PEAL_OK);
+    assert_int_equal(page->type, PEAL_F_PAGE);
+    assert_int_equal(page->req, 5);
+}
+
+static void expect_gap(const struct peal_frame *page, uint64_t from, uint64_t to, uint64_t why)
+{
+    struct peal_frame gap;
+    assert_true(page->entries.count > 0);
+    assert_int_equal(peal_frame_decode(page->entries.at[0], &gap), PEAL_OK);
+    assert_int_equal(gap.type, PEAL_F_GAP);
+    assert_int_equal(gap.from, from);
+    assert_int_equal(gap.to, to);
+    assert_int_equal(gap.why, why);
+    peal_frame_fini(&gap);
+}
+
+static void shard_page_tells_what_history_no_longer_has(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame page;
+    join(w, 42, 1, "room");
+    for (int i = 0; i < 8; i++)
+        push(w, "{\"group\":\"room\",\"data\":1}"); /* 5 are kept: 4..8 */
+    fetch(w, "room", 1001, 6, &page);
+    assert_int_equal(page.entries.count, 2);
+    assert_int_equal(page.offset, 8);
+    peal_frame_fini(&page);
+    fetch(w, "room", 1001, 1, &page);
+    expect_gap(&page, 2, 3, PEAL_GAP_EVICTED);
+    assert_int_equal(page.entries.count, 6);
+    assert_int_equal(page.offset, 8);
+    peal_frame_fini(&page);
+    fetch(w, "room", 999, 8, &page); /* another epoch */
+    expect_gap(&page, 1, 3, PEAL_GAP_EPOCH);
+    assert_int_equal(page.entries.count, 6);
+    peal_frame_fini(&page);
+    fetch(w, "room", 1001, 9, &page); /* ahead of the head is never up to date */
+    expect_gap(&page, 1, 3, PEAL_GAP_EPOCH);
+    peal_frame_fini(&page);
+}
+
+static void shard_page_of_a_group_that_keeps_nothing_is_a_gap(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame page;
+    join(w, 42, 1, "live:1");
+    push(w, "{\"group\":\"live:1\",\"data\":1}");
+    push(w, "{\"group\":\"live:1\",\"data\":1}");
+    fetch(w, "live:1", 1001, 1, &page);
+    expect_gap(&page, 2, 2, PEAL_GAP_UNREPAIRED);
+    assert_int_equal(page.offset, 2);
+    peal_frame_fini(&page);
+}
+
+static void shard_sync_makes_the_table_exactly_what_the_node_holds(void **state)
+{
+    struct world *w = *state;
+    join(w, 42, 1, "a");
+    join(w, 42, 2, "b");
+    push(w, "{\"group\":\"a\",\"data\":1}");
+    struct peal_position held[] = {{peal_span_of("a"), 1001, 0}, {peal_span_of("c"), 0, 0}};
+    struct peal_frame sync = {.type = PEAL_F_SYNC, .flags = PEAL_FLAG_FIRST | PEAL_FLAG_LAST};
+    sync.positions.at = held;
+    sync.positions.count = 2;
+    forget(w);
+    from_node(w, 42, &sync);
+    /* a is at 1 and not at 0, c is new here: both positions are told. */
+    struct peal_frame batch;
+    struct peal_frame entry;
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(batch.entries.count, 2);
+    assert_int_equal(entry.type, PEAL_F_AT);
+    assert_true(peal_span_is(entry.group, "a"));
+    assert_int_equal(entry.offset, 1);
+    peal_frame_fini(&batch);
+    forget(w);
+    push(w, "{\"group\":\"b\",\"data\":1}"); /* no longer held */
+    assert_int_equal(w->batch_count, 0);
+    push(w, "{\"group\":\"c\",\"data\":1}");
+    assert_int_equal(w->batch_count, 1);
+    /* What is where the node says is not told again. */
+    forget(w);
+    held[0].offset = 1;
+    sync.positions.count = 1;
+    from_node(w, 42, &sync);
+    assert_int_equal(w->batch_count, 0);
+}
+
+static void shard_silent_node_is_dropped_and_gets_a_new_sequence(void **state)
+{
+    struct world *w = *state;
+    join(w, 42, 1, "room");
+    forget(w);
+    peal_shard_set_time(w->shard, w->now_ms + PEAL_BEAT_LOST_MS + 1, 1700000000000);
+    peal_shard_on_tick(w->shard);
+    push(w, "{\"group\":\"room\",\"data\":1}");
+    assert_int_equal(w->batch_count, 0);
+}
+
+static void shard_mark_is_told_to_all_nodes_of_the_inbox(void **state)
+{
+    struct world *w = *state;
+    join(w, 42, 1, "user:bob");
+    store_done(w, PEAL_OK);
+    join(w, 43, 2, "user:bob");
+    store_done(w, PEAL_OK);
+    peal_shard_flush(w->shard);
+    forget(w);
+    struct peal_frame mark = {.type = PEAL_F_MARK,
+                              .req = 3,
+                              .group = peal_span_of("user:bob"),
+                              .flags = PEAL_FLAG_READ,
+                              .upto = 4};
+    from_node(w, 42, &mark);
+    store_done(w, PEAL_OK);
+    peal_shard_flush(w->shard);
+    assert_int_equal(w->batch_count, 2);
+    struct peal_frame batch;
+    struct peal_frame entry;
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(entry.type, PEAL_F_STATE);
+    assert_int_equal(entry.upto, 4);
+    assert_int_equal(entry.flags, PEAL_FLAG_READ);
+    peal_frame_fini(&batch);
+    assert_int_equal(w->reply_count, 1);
+}
+
+static void shard_mark_of_a_group_that_is_no_inbox_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame mark = {
+        .type = PEAL_F_MARK, .req = 3, .group = peal_span_of("room"), .flags = PEAL_FLAG_READ};
+    struct peal_frame answer;
+    from_node(w, 42, &mark);
+    assert_int_equal(w->op_count, 0);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->replies[0]), &answer), PEAL_OK);
+    assert_int_equal(answer.code, PEAL_EBAD_GROUP);
+    peal_frame_fini(&answer);
+}
+
+static void shard_garbage_is_answered_or_ignored(void **state)
+{
+    struct world *w = *state;
+    struct peal_peer stranger = {.id_size = 2, .id = "ab"};
+    struct peal_peer node = node_peer(42);
+    static const char *const junk[] = {"", "x", "\x91\x01", "\x80", "\xdf\xff\xff\xff\xff", "{"};
+    for (size_t i = 0; i < sizeof junk / sizeof junk[0]; i++) {
+        peal_shard_on_rpc(w->shard, &stranger, peal_span_of(junk[i]));
+        peal_shard_on_rpc(w->shard, &node, peal_span_of(junk[i]));
+        peal_shard_on_push(w->shard, peal_span_of(junk[i]));
+    }
+    assert_int_equal(w->op_count, 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(shard_link_is_answered_by_a_beat),
+        TEST(shard_joined_names_the_offset_after_which_messages_follow),
+        TEST(shard_message_goes_once_to_each_node_that_wants_it),
+        TEST(shard_list_leaves_as_one_batch_in_order),
+        TEST(shard_stored_message_is_acknowledged_and_sent_after_the_commit),
+        TEST(shard_failed_commit_is_never_acknowledged),
+        TEST(shard_retry_with_the_same_id_is_a_duplicate),
+        TEST(shard_operations_beyond_the_stores_room_wait_in_order),
+        TEST(shard_page_tells_what_history_no_longer_has),
+        TEST(shard_page_of_a_group_that_keeps_nothing_is_a_gap),
+        TEST(shard_sync_makes_the_table_exactly_what_the_node_holds),
+        TEST(shard_silent_node_is_dropped_and_gets_a_new_sequence),
+        TEST(shard_mark_is_told_to_all_nodes_of_the_inbox),
+        TEST(shard_mark_of_a_group_that_is_no_inbox_is_refused),
+        TEST(shard_garbage_is_answered_or_ignored),
+    };
+    return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
+}
