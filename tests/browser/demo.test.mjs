@@ -149,7 +149,8 @@ test("notices_for_who_is_away_wait_and_are_unread_until_marked", async () => {
 test("read_on_one_device_clears_the_badge_on_the_other", async () => {
   const frank = await person("frank");
   const desk = await person("erin");
-  const phone = await person("erin", { viewport: { width: 390, height: 780 }, colorScheme: "dark" });
+  const small = { viewport: { width: 390, height: 780 }, colorScheme: "dark" };
+  const phone = await person("erin", small);
 
   await sendNotice(frank.page, "erin", "both devices");
   await badge(desk.page, 1);
