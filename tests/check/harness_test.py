@@ -38,9 +38,10 @@ if "DIE" in os.environ:
 server = http.server.HTTPServer((host, int(port)), Handler)
 signal.signal(signal.SIGTERM, lambda *_: os._exit(int(os.environ.get("CODE", "0"))))
 url = "http://127.0.0.1:%d/" % server.server_port
-print("peal: ready", url)
-print("peal: api", url)
-print("peal: doors pull=tcp://127.0.0.1:1 xpub=tcp://127.0.0.1:2 rpc=tcp://127.0.0.1:3", flush=True)
+print("peal: ready", "router" if sys.argv[1] == "router" else url)
+print("peal: api", url, flush=True)
+if sys.argv[1] != "node":
+    print("peal: doors pull=tcp://127.0.0.1:1 rpc=tcp://127.0.0.1:3 xpub=inproc://x", flush=True)
 if "LATE" in os.environ:
     server.handle_request()
     os.abort()
@@ -63,7 +64,7 @@ def test_start_learns_the_addresses_and_the_next_start_keeps_them(program):
         assert url.startswith("http://127.0.0.1:")
         assert server.doors == {
             "pull": "tcp://127.0.0.1:1",
-            "xpub": "tcp://127.0.0.1:2",
+            "xpub": "inproc://x",
             "rpc": "tcp://127.0.0.1:3",
         }
         first = server.pid
@@ -71,6 +72,16 @@ def test_start_learns_the_addresses_and_the_next_start_keeps_them(program):
         server.start()
         assert server.url == url
         assert server.pid != first
+        assert server.config["doors"]["pull"] == "tcp://127.0.0.1:1"
+        assert server.config["doors"]["xpub"] == "tcp://127.0.0.1:*"
+
+
+def test_node_has_no_doors_and_router_no_web_listener(program):
+    with Peal(program / "node", verb="node") as node, Peal(program / "r", verb="router") as router:
+        assert node.url == node.api_url
+        assert node.doors == {}
+        assert router.url is None
+        assert router.doors["rpc"] == "tcp://127.0.0.1:3"
 
 
 def test_program_that_ends_before_it_is_ready_is_told_with_its_log(program):

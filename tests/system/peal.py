@@ -129,7 +129,7 @@ class Peal:
             **(config or {}),
         }
         self.process = None
-        self.url = None  # http://127.0.0.1:PORT, for browsers
+        self.url = None  # http://127.0.0.1:PORT, for browsers; None for a router
         self.api_url = None  # the same for backends
         self.doors = {}  # pull, xpub, rpc: ZeroMQ endpoints
         self.log = Lines(self.directory / "stderr.txt")
@@ -186,18 +186,23 @@ class Peal:
         return self
 
     def _read_addresses(self):
-        # Each line is there once, in this order: ready, api, doors.
-        ready = self._out.wait(lambda line: line.startswith("peal: ready http://"))
+        """Lines on stdout, in this order: ready, api, and doors where there is a router."""
+        ready = self._out.wait(lambda line: line.startswith("peal: ready "))
+        assert ready == 0, f"the first line on stdout is {self._out.lines[0]!r}"
         api = self._out.wait(lambda line: line.startswith("peal: api http://"), ready)
-        doors = self._out.wait(lambda line: line.startswith("peal: doors "), api)
-        lines = self._out.lines
-        assert ready == 0, f"the first line on stdout is {lines[0]!r}"
-        self.url = lines[ready].split()[2].rstrip("/")
-        self.api_url = lines[api].split()[2].rstrip("/")
-        self.doors = dict(word.split("=", 1) for word in lines[doors].split()[2:])
-        self.config["listen"] = self.url.split("://")[1]
+        where = self._out.lines[ready].split()[2]
+        if where != "router":
+            self.url = where.rstrip("/")
+            self.config["listen"] = self.url.split("://")[1]
+        self.api_url = self._out.lines[api].split()[2].rstrip("/")
         self.config["api"] = {**self.config["api"], "listen": self.api_url.split("://")[1]}
-        self.config["doors"] = dict(self.doors)
+        if self.verb in ("dev", "router"):
+            doors = self._out.wait(lambda line: line.startswith("peal: doors "), api)
+            words = self._out.lines[doors].split()[2:]
+            self.doors = dict(word.split("=", 1) for word in words)
+            # In one process the doors between its parts are no addresses to bind.
+            tcp = {name: door for name, door in self.doors.items() if door.startswith("tcp://")}
+            self.config["doors"] = {**self.config["doors"], **tcp}
 
     @property
     def api(self):
