@@ -283,8 +283,11 @@ static void add_groups(struct peal_config_load *load)
     struct peal_config_group *last = &config->groups[config->group_count - 1];
     last->match = copy_text(load, "user:{id}");
     last->durable = true;
-    /* The demo page sends to other people. */
-    if (config->dev) last->publish = PEAL_MAY_ANYONE;
+    if (config->dev) {
+        /* The demo page sends to other people, and its badge counts what was not looked at. */
+        last->publish = PEAL_MAY_ANYONE;
+        last->keep.until = PEAL_UNTIL_READ;
+    }
     /* The rule that takes everything stays the last one. */
     struct peal_config_group inbox = *last;
     last[0] = last[-1];
