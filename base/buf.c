@@ -84,14 +84,20 @@ void peal_buf_add_format(struct peal_buf *buf, const char *format, ...)
     va_end(again);
 }
 
-struct peal_bytes *peal_bytes_new(const void *at, size_t size)
+struct peal_bytes *peal_bytes_make(size_t size)
 {
     if (size >= UINT32_MAX) return NULL;
     struct peal_bytes *bytes = malloc(sizeof *bytes + size);
     if (bytes == NULL) return NULL;
     atomic_init(&bytes->refs, 1);
     bytes->size = (uint32_t)size;
-    if (size > 0) memcpy(bytes->at, at, size);
+    return bytes;
+}
+
+struct peal_bytes *peal_bytes_new(const void *at, size_t size)
+{
+    struct peal_bytes *bytes = peal_bytes_make(size);
+    if (bytes != NULL && size > 0) memcpy(bytes->at, at, size);
     return bytes;
 }
 

@@ -46,7 +46,10 @@ struct peal_bytes {
     char at[];
 };
 
-/* A copy of the bytes with one reference; NULL when memory is short or size >= 4 GiB. */
+/* Room for size bytes, which the caller writes before anybody else sees it. One reference; NULL
+ * when memory is short or size >= 4 GiB. */
+struct peal_bytes *peal_bytes_make(size_t size);
+/* The same with a copy of the bytes in it. */
 struct peal_bytes *peal_bytes_new(const void *at, size_t size);
 struct peal_bytes *peal_bytes_ref(struct peal_bytes *bytes);
 /* Drops one reference; the last one frees. NULL is fine. */

@@ -45,12 +45,13 @@ struct peal_ws_parser {
     uint8_t message_opcode; /* of the message that is being continued */
     bool fin;
     bool in_payload;
-    bool dead; /* an error or a Close was seen; further bytes are ignored */
+    bool dead; /* an error, a Close or a false was seen; further bytes are ignored */
 };
 
 struct peal_ws_events {
     void *ctx;
-    /* A whole message; text is checked UTF-8. False: stop reading (the connection is closing). */
+    /* A whole message; text is checked UTF-8. False, here and below: stop reading for good (the
+     * connection is closing). The parser must not be finished inside. */
     bool (*message)(void *ctx, int opcode, struct peal_span payload);
     bool (*ping)(void *ctx, struct peal_span payload);
     bool (*pong)(void *ctx, struct peal_span payload);
@@ -60,8 +61,8 @@ struct peal_ws_events {
 
 void peal_ws_parser_init(struct peal_ws_parser *p, uint32_t max_message);
 void peal_ws_parser_fini(struct peal_ws_parser *p);
-/* Feeds bytes, which are changed in place. Returns 0, or the code to close with; *frames grows by
- * the number of frames begun. */
+/* Feeds bytes, which are changed in place. Returns 0, or the code to close with (1011: no memory
+ * for a split message); *frames grows by the number of frames begun. */
 uint16_t peal_ws_feed(struct peal_ws_parser *p, char *bytes, size_t size,
                       const struct peal_ws_events *events, uint32_t *frames);
 /* A message has been begun and is not complete: the continuation deadline applies. */
@@ -76,7 +77,8 @@ size_t peal_ws_header(uint8_t out[PEAL_WS_HEADER_MAX], int opcode, size_t payloa
 struct peal_bytes *peal_ws_frame(int opcode, struct peal_span payload);
 /* A Close frame. reason is cut to 123 bytes at a character border; code 1005 gives an empty one. */
 struct peal_bytes *peal_ws_close_frame(uint16_t code, const char *reason);
-/* Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2): 28 characters and a NUL. */
+/* Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2): 28 characters and a NUL; empty when
+ * there is no memory for the hash. */
 void peal_ws_accept(struct peal_span key, char out[29]);
 
 #endif
