@@ -302,12 +302,12 @@ static void welcome_if_complete(struct peal_conn *conn)
 
 void peal_conn_joined(struct peal_conn *conn, struct peal_member *m)
 {
-    if (m->answer == PEAL_ANSWER_WELCOME && !conn->welcomed) {
-        conn->joins_owed--;
+    if (m->answer == PEAL_ANSWER_NONE) return;
+    if (!conn->welcomed) { /* nothing is said before the welcome */
+        if (m->answer == PEAL_ANSWER_WELCOME) conn->joins_owed--;
         welcome_if_complete(conn);
         return;
     }
-    if (m->answer == PEAL_ANSWER_NONE) return;
     m->answer = PEAL_ANSWER_NONE;
     struct peal_event event = {.type = PEAL_EVENT_JOINED,
                                .id = json_id(m->id),
@@ -347,7 +347,10 @@ static void send_welcome(struct peal_conn *conn)
     PEAL_LIST_EACH(&conn->members, it, after)
     {
         struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_conn);
-        if (m->recovered != PEAL_RECOVERED_PENDING) m->answer = PEAL_ANSWER_NONE;
+        if (m->recovered != PEAL_RECOVERED_PENDING) {
+            if (m->answer == PEAL_ANSWER_JOINED) peal_conn_joined(conn, m);
+            m->answer = PEAL_ANSWER_NONE;
+        }
         peal_member_pump(m);
     }
     rearm(conn);

@@ -253,7 +253,7 @@ static bool page_entry(struct peal_member *m, struct peal_span bytes)
     struct peal_frame entry;
     if (peal_frame_decode(bytes, &entry) != PEAL_OK) return true; /* of a newer version */
     struct peal_event event = {.group = peal_group_span(m->group),
-                               .epoch = m->group->epoch,
+                               .epoch = m->epoch,
                                .from = entry.from,
                                .to = entry.to,
                                .why = entry.why};

@@ -1099,6 +1099,7 @@ void peal_shard_on_link(struct peal_shard *s, uint64_t boot)
 
 void peal_shard_on_tick(struct peal_shard *s)
 {
+    submit_waiting(s);
     if (s->now_ms < s->beat_due_ms) return;
     s->beat_due_ms = s->now_ms + PEAL_BEAT_MS;
     struct peal_map_node *next;
