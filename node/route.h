@@ -33,8 +33,9 @@ enum peal_err peal_route_find(const struct peal_config *config, struct peal_span
 /* The user of `identity: url`: the capture `user` or `name`, else the last one; absent when the
  * template has none. */
 struct peal_span peal_route_url_user(const struct peal_route_match *match);
-/* Fills a group template. Errors: PEAL_EFORBIDDEN when it needs {identity} and there is none,
- * PEAL_EBAD_GROUP when the result is no group name, PEAL_EINVAL for an unknown {name}. */
+/* Appends a group template, filled, to out. Errors: PEAL_EFORBIDDEN when it needs {identity} and
+ * there is none, PEAL_EBAD_GROUP when the result is no group name or owes its `user:` or `sys:` to
+ * what was filled in, PEAL_EINVAL for an unknown {name}, PEAL_ENOMEM; out is then as it was. */
 enum peal_err peal_route_fill(const struct peal_route_match *match, const char *group_template,
                               struct peal_span identity, struct peal_buf *out);
 /* Checks a template at start: balanced braces, at most PEAL_CAPTURES_MAX, unique names, known names
@@ -43,7 +44,8 @@ enum peal_err peal_route_check(const struct peal_config_route *route, char *why,
 
 /* May a page of this origin connect? Exact scheme, host and port (RFC 6454), compared without
  * regard to case. No Origin header: allowed (not a browser). Without a list: same host and port as
- * the request's Host, in dev mode also any loopback host. `null` only if listed. */
+ * the request's Host (none there: the usual one of the origin's scheme), in dev mode also any
+ * loopback host. `null` only if listed. */
 bool peal_origin_allowed(const struct peal_config_route *route, bool dev, struct peal_span origin,
                          struct peal_span host);
 
