@@ -164,7 +164,7 @@ static void *open_socket(void *zmq, int type, const char *endpoint, const char *
     set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
     set_int(socket, ZMQ_RECONNECT_IVL, 100);
     set_int(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
-    set_int(socket, ZMQ_IPV6, 1);
+    set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
     if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, topic, PEAL_TOPIC_SIZE);
     if (zmq_connect(socket, endpoint) != 0) {
         snprintf(why, why_size, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));

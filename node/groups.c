@@ -402,7 +402,7 @@ static void interrupt(struct peal_group *g, uint64_t epoch, uint64_t offset)
 
 static void note_counts(struct peal_group *g, uint64_t unread, uint64_t rev)
 {
-    if (rev <= g->rev) return;
+    if (g->joined && rev <= g->rev) return;
     g->unread = unread;
     g->rev = rev;
 }

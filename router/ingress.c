@@ -240,7 +240,6 @@ static void set_link_options(void *socket)
     set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
     set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
     set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
-    set_int(socket, ZMQ_IPV6, 1);
 }
 
 /* tcp://host:0 is written tcp://host:* for ZeroMQ. */
@@ -258,6 +257,7 @@ static enum peal_err bind_at(void *socket, const char *key, const char *endpoint
 {
     char at[256];
     kernel_port(endpoint, at, sizeof at);
+    set_int(socket, ZMQ_IPV6, strchr(at, '[') != NULL);
     if (zmq_bind(socket, at) != 0) {
         int error = errno;
         snprintf(why, why_size, "%s: cannot bind %s: %s", key, endpoint,

@@ -103,6 +103,7 @@ uint64_t peal_inbox_add(struct peal_inbox *inbox, uint64_t bytes, uint64_t now_m
     inbox->kept++;
     inbox->bytes = add_saturating(inbox->bytes, bytes);
     uint64_t offset = inbox->next++;
+    inbox->rev++; /* one more is unread */
     inbox_check(inbox);
     return offset;
 }

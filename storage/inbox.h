@@ -31,7 +31,7 @@ struct peal_inbox {
     uint64_t next;         /* offset of the next message */
     uint64_t first;        /* oldest offset that can still be fetched */
     uint64_t lost_to;      /* highest offset that was removed before it was settled; 0 = none */
-    uint64_t rev;          /* +1 with every change of marks or unread that is not a new message */
+    uint64_t rev;          /* +1 with every change of the marks or of unread */
     uint64_t last_mark_ms; /* when a mark changed last */
     uint64_t bytes;        /* of the envelopes kept */
     uint64_t kept;         /* messages kept */
