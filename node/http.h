@@ -1,9 +1,11 @@
 /* node/http.h: HTTP on both listeners: the API for backends, and the few pages for browsers.
  *
- * libwebsockets speaks HTTP/1.1; this is the only file that includes it. The worker accepts
- * and hands sockets over: those of the API listener as they are, those of the browser listener
- * after node/head.c has looked at them and found no WebSocket upgrade. Upgrades of any kind are
- * refused here without looking at the library's parameter (RELIABILITY, trap 7).
+ * libwebsockets speaks HTTP/1.1; node/http.c is the only file that includes it. The worker
+ * accepts and hands sockets over: those of the API listener as they are, those of the browser
+ * listener after node/head.c has looked at them and found no WebSocket upgrade. The head of
+ * every request, also of a second one on the same connection, is judged by node/gate.c before
+ * the library may read it, and what is refused never reaches it. Upgrades of any kind are
+ * refused without looking at the library's parameter (RELIABILITY, trap 7).
  *
  * API listener, `Authorization: Bearer <key>` except for the first three:
  *   GET  /livez /readyz /metrics
@@ -27,6 +29,11 @@
 #include "node/hub.h"
 
 struct peal_http;
+
+enum {
+    PEAL_HTTP_CONNS_MAX = 1024,      /* per worker; a backend needs a handful */
+    PEAL_HTTP_BODIES_MAX = 64 << 20, /* bytes of all bodies that one worker takes in at once */
+};
 
 /* What every worker's HTTP side shares; built in main, read-only afterwards. */
 struct peal_http_shared {

@@ -1,0 +1,446 @@
+#include "node/api.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "base/metrics.h"
+#include "proto/group.h"
+#include "proto/json.h"
+#include "proto/publish.h"
+#include "proto/token.h"
+#include "proto/wire.h"
+
+enum { TOKEN_TTL_MS = 12 * 3600 * 1000 };
+
+static const char json_type[] = "application/json";
+
+/* ---- answers ----------------------------------------------------------------------------- */
+
+static void add(struct peal_buf *out, const char *text)
+{
+    peal_buf_add_text(out, text);
+}
+
+static void add_u64(struct peal_buf *out, const char *name, uint64_t number)
+{
+    add(out, name);
+    peal_buf_add_u64(out, number);
+}
+
+static void add_string(struct peal_buf *out, const char *name, struct peal_span text)
+{
+    if (text.at == NULL) return;
+    add(out, name);
+    peal_json_add_string(out, text);
+}
+
+static void add_epoch(struct peal_buf *out, const char *name, uint64_t epoch)
+{
+    add(out, name);
+    peal_buf_add_char(out, '"');
+    peal_epoch_add(out, epoch);
+    peal_buf_add_char(out, '"');
+}
+
+void peal_api_add_error(struct peal_buf *out, const char *code, const char *message,
+                        const char *field)
+{
+    struct peal_span sentence = peal_span_of(message);
+    /* A sentence that was cut to fit may end inside a character. */
+    while (!peal_utf8_valid(sentence))
+        sentence.size--;
+    add_string(out, "{\"error\":{\"code\":", peal_span_of(code));
+    add_string(out, ",\"message\":", sentence);
+    if (field != NULL && field[0] != '\0') add_string(out, ",\"field\":", peal_span_of(field));
+    add(out, "}}");
+}
+
+/* The call may be gone when this returns. */
+static void finish(struct peal_api_call *call, int status, const char *type)
+{
+    struct peal_api_answer *answer = &call->answer;
+    if (answer->body.failed) {
+        static const char words[] =
+            "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"out of memory\"}}\n";
+        peal_buf_fini(&answer->body);
+        add(&answer->body, words);
+        status = peal_err_http(PEAL_ENOMEM);
+        type = json_type;
+    }
+    answer->status = status;
+    answer->type = type;
+    call->done(call->ctx);
+}
+
+static void finish_json(struct peal_api_call *call, int status)
+{
+    peal_buf_add_char(&call->answer.body, '\n');
+    finish(call, status, json_type);
+}
+
+static void fail(struct peal_api_call *call, enum peal_err err, const char *message,
+                 const char *field)
+{
+    peal_api_add_error(&call->answer.body, peal_err_word(err), message, field);
+    finish_json(call, peal_err_http(err));
+}
+
+/* ---- publish ----------------------------------------------------------------------------- */
+
+static void add_receipt(struct peal_buf *out, const struct peal_pubcall_result *r)
+{
+    if (r->err != PEAL_OK) {
+        peal_api_add_error(out, peal_err_word(r->err), r->why, r->field);
+        return;
+    }
+    add_string(out, "{\"id\":", peal_span_make(r->id, r->id_size));
+    add_string(out, ",\"group\":", r->group);
+    add_epoch(out, ",\"epoch\":", r->epoch);
+    add_u64(out, ",\"offset\":", r->offset);
+    add(out, r->flags & PEAL_FLAG_STORED ? ",\"ack\":\"stored\"" : ",\"ack\":\"routed\"");
+    if (r->flags & PEAL_FLAG_DUPLICATE) add(out, ",\"duplicate\":true");
+    add(out, "}");
+}
+
+/* 200 when at least one was accepted, else what became of the first. An empty list is fine. */
+static int status_of(const struct peal_pubcall_result *results, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (results[i].err == PEAL_OK) return 200;
+    return count == 0 ? 200 : peal_err_http(results[0].err);
+}
+
+static void publish_done(void *ctx, const struct peal_pubcall_result *results, size_t count)
+{
+    struct peal_api_call *call = ctx;
+    struct peal_buf *out = &call->answer.body;
+    if (call->list) add(out, "{\"results\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) add(out, ",");
+        add_receipt(out, &results[i]);
+    }
+    if (call->list) add(out, "]}");
+    finish_json(call, status_of(results, count));
+}
+
+static void publish(struct peal_api_call *call, struct peal_span body)
+{
+    const struct peal_config *config = call->hub->config;
+    struct peal_publish_limits limits = {config->limits.message, config->limits.users_per_publish};
+    struct peal_publish_request request;
+    char why[160] = "";
+    enum peal_err err = peal_publish_decode(body, &limits, &request, why, sizeof why);
+    if (err != PEAL_OK) {
+        fail(call, err, why[0] == '\0' ? "out of memory" : why, NULL);
+        return;
+    }
+    call->list = request.list;
+    err = peal_pubcall_start(&call->publish, &request, publish_done, call);
+    peal_publish_fini(&request);
+    if (err != PEAL_OK) fail(call, err, "out of memory", NULL);
+}
+
+/* ---- inbox ------------------------------------------------------------------------------- */
+
+static void add_message(struct peal_buf *out, const struct peal_envelope *env, uint64_t flags)
+{
+    add_u64(out, "{\"offset\":", env->offset);
+    add_string(out, ",\"id\":", env->id);
+    add_string(out, ",\"event\":", env->event);
+    switch (env->data_kind) {
+    case PEAL_DATA_TEXT:
+        add_string(out, ",\"kind\":\"text\",\"data\":", env->data);
+        break;
+    case PEAL_DATA_BINARY:
+        add(out, ",\"kind\":\"binary\",\"data\":");
+        peal_json_add_base64(out, env->data);
+        break;
+    default:
+        add(out, ",\"data\":");
+        peal_buf_add_span(out, env->data);
+    }
+    add_string(out, ",\"from\":", env->from);
+    add_u64(out, ",\"ts\":", env->ts_ms);
+    add(out, flags & PEAL_FLAG_READ ? ",\"read\":true" : ",\"read\":false");
+    /* Who has read it has had it. */
+    bool delivered = flags & (PEAL_FLAG_ACKED | PEAL_FLAG_READ);
+    add(out, delivered ? ",\"delivered\":true}" : ",\"delivered\":false}");
+}
+
+/* Returns the oldest offset, or 0 when there are no messages. */
+static uint64_t add_messages(struct peal_buf *out, const struct peal_frame *page)
+{
+    uint64_t oldest = 0;
+    for (size_t i = 0; i < page->entries.count; i++) {
+        struct peal_frame entry;
+        struct peal_envelope env;
+        if (peal_frame_decode(page->entries.at[i], &entry) != PEAL_OK) continue;
+        if (entry.type == PEAL_F_MESSAGE && peal_envelope_decode(entry.envelope, &env) == PEAL_OK) {
+            if (oldest != 0) add(out, ",");
+            add_message(out, &env, entry.flags);
+            oldest = env.offset;
+        }
+        peal_frame_fini(&entry);
+    }
+    return oldest;
+}
+
+static void inbox_answer(struct peal_api_call *call, const struct peal_frame *page)
+{
+    struct peal_buf *out = &call->answer.body;
+    add_string(out, "{\"user\":", peal_buf_span(&call->user));
+    add_epoch(out, ",\"epoch\":", page->epoch);
+    add_u64(out, ",\"unread\":", page->unread);
+    add_u64(out, ",\"rev\":", page->rev);
+    add(out, ",\"messages\":[");
+    uint64_t oldest = add_messages(out, page);
+    add(out, "]");
+    if (page->flags & PEAL_FLAG_MORE && oldest != 0) add_u64(out, ",\"next\":", oldest);
+    add(out, "}");
+    finish_json(call, 200);
+}
+
+static void mark_answer(struct peal_api_call *call, const struct peal_frame *marked)
+{
+    add_u64(&call->answer.body, "{\"unread\":", marked->unread);
+    add_u64(&call->answer.body, ",\"rev\":", marked->rev);
+    add(&call->answer.body, "}");
+    finish_json(call, 200);
+}
+
+static const char *sentence_of(enum peal_err err)
+{
+    switch (err) {
+    case PEAL_ENO_ROUTER:
+        return "the user's router is not reachable";
+    case PEAL_EBAD_GROUP:
+        return "this user has no inbox that is kept";
+    case PEAL_EQUEUE_FULL:
+    case PEAL_ERATE_LIMITED:
+        return "the server is busy, try again";
+    default:
+        return "the router refused";
+    }
+}
+
+static void inbox_answered(struct peal_request *request, const struct peal_frame *answer)
+{
+    struct peal_api_call *call = PEAL_FROM_LINK(request, struct peal_api_call, request);
+    bool page = call->kind == PEAL_GATE_INBOX;
+    if (answer == NULL) {
+        fail(call, PEAL_ETIMEOUT, "the router did not answer in time", NULL);
+    } else if (answer->code != PEAL_OK) {
+        enum peal_err err =
+            answer->code < PEAL_ERR_COUNT ? (enum peal_err)answer->code : PEAL_EINTERNAL;
+        fail(call, err, sentence_of(err), NULL);
+    } else if (answer->type != (page ? PEAL_F_PAGE : PEAL_F_MARKED)) {
+        fail(call, PEAL_EINTERNAL, "the router answered something else", NULL);
+    } else if (page) {
+        inbox_answer(call, answer);
+    } else {
+        mark_answer(call, answer);
+    }
+}
+
+static void ask(struct peal_api_call *call, struct peal_frame *frame)
+{
+    struct peal_buf group = {0};
+    enum peal_err err = peal_group_of_user(peal_buf_span(&call->user), &group);
+    frame->group = peal_buf_span(&group);
+    if (err == PEAL_OK && group.failed) err = PEAL_ENOMEM;
+    if (err == PEAL_OK)
+        err = peal_request_send(call->hub, &call->request, peal_buf_span(&group), frame);
+    peal_buf_fini(&group);
+    if (err != PEAL_OK) fail(call, err, sentence_of(err), NULL);
+}
+
+static void inbox(struct peal_api_call *call, const struct peal_gate *gate)
+{
+    struct peal_frame fetch = {.type = PEAL_F_FETCH,
+                               .offset = gate->before,
+                               .limit = gate->limit,
+                               .bytes = PEAL_PAGE_BYTES,
+                               .flags =
+                                   PEAL_FLAG_REVERSE | (gate->unread_only ? PEAL_FLAG_UNREAD : 0)};
+    ask(call, &fetch);
+}
+
+/* Errors: PEAL_EBAD_FIELD, PEAL_ELIMIT. */
+static enum peal_err read_offsets(struct peal_span list, struct peal_frame *mark, uint64_t *offsets)
+{
+    size_t at = 0;
+    struct peal_span element;
+    if (peal_json_kind_of(list) != PEAL_JSON_ARRAY) return PEAL_EBAD_FIELD;
+    mark->offsets.at = offsets;
+    while (peal_json_next(list, &at, &element)) {
+        uint64_t offset;
+        if (peal_json_u64(element, &offset) != PEAL_OK || offset == 0) return PEAL_EBAD_FIELD;
+        if (mark->offsets.count == PEAL_ACK_OFFSETS_MAX) return PEAL_ELIMIT;
+        offsets[mark->offsets.count++] = offset;
+    }
+    return mark->offsets.count == 0 ? PEAL_EBAD_FIELD : PEAL_OK;
+}
+
+/* Reads {"upto": n}, {"offsets": [..]} or {"all": true}: exactly one of them. */
+static enum peal_err read_marks(struct peal_span body, struct peal_frame *mark, uint64_t *offsets,
+                                char *why, size_t why_size, const char **field)
+{
+    struct peal_json json;
+    bool all = false;
+    enum peal_err err = peal_json_check(body, why, why_size);
+    if (err != PEAL_OK) return err;
+    snprintf(why, why_size, "send an object with upto, offsets or all");
+    if (peal_json_object(body, &json) != PEAL_OK) return PEAL_EBAD_MESSAGE;
+    const struct peal_json_field *upto = peal_json_get(&json, "upto");
+    const struct peal_json_field *list = peal_json_get(&json, "offsets");
+    const struct peal_json_field *every = peal_json_get(&json, "all");
+    int given = (upto != NULL) + (list != NULL) + (every != NULL);
+    if (given == 0) return PEAL_EMISSING_FIELD;
+    if (given > 1) return PEAL_EBAD_MESSAGE;
+    if (upto != NULL) {
+        *field = "upto";
+        snprintf(why, why_size, "upto must be an offset from 1");
+        err = peal_json_u64(upto->value, &mark->upto);
+        return err == PEAL_OK && mark->upto == 0 ? PEAL_EBAD_FIELD : err;
+    }
+    if (list != NULL) {
+        *field = "offsets";
+        snprintf(why, why_size, "offsets must list 1 to %d offsets from 1", PEAL_ACK_OFFSETS_MAX);
+        return read_offsets(list->value, mark, offsets);
+    }
+    *field = "all";
+    snprintf(why, why_size, "all must be true");
+    if (peal_json_bool(every->value, &all) != PEAL_OK || !all) return PEAL_EBAD_FIELD;
+    mark->flags |= PEAL_FLAG_ALL;
+    return PEAL_OK;
+}
+
+static void mark(struct peal_api_call *call, struct peal_span body)
+{
+    uint64_t offsets[PEAL_ACK_OFFSETS_MAX];
+    struct peal_frame frame = {.type = PEAL_F_MARK,
+                               .flags =
+                                   call->kind == PEAL_GATE_READ ? PEAL_FLAG_READ : PEAL_FLAG_ACK};
+    char why[160] = "";
+    const char *field = NULL;
+    enum peal_err err = read_marks(body, &frame, offsets, why, sizeof why, &field);
+    if (err == PEAL_OK)
+        ask(call, &frame);
+    else
+        fail(call, err, why, field);
+}
+
+/* ---- what browsers get in dev mode --------------------------------------------------------- */
+
+static void sign(struct peal_api_call *call, struct peal_span user)
+{
+    struct peal_buf token = {0};
+    char *name = strndup(user.at, user.size);
+    struct peal_claims claims = {.user = name, .expires_ms = call->hub->wall_ms + TOKEN_TTL_MS};
+    enum peal_err err = PEAL_ENOMEM;
+    if (name != NULL)
+        err = peal_token_sign(call->shared->token_secret, &claims,
+                              call->hub->config->auth.user_claim, call->hub->wall_ms, &token);
+    free(name);
+    if (err != PEAL_OK || token.failed) {
+        peal_buf_fini(&token);
+        fail(call, PEAL_EINTERNAL, "the token could not be made", NULL);
+        return;
+    }
+    add_string(&call->answer.body, "{\"token\":", peal_buf_span(&token));
+    add(&call->answer.body, "}");
+    peal_buf_fini(&token);
+    finish_json(call, 200);
+}
+
+static void make_token(struct peal_api_call *call, struct peal_span body)
+{
+    struct peal_json json;
+    char why[160] = "";
+    enum peal_err err = peal_json_check(body, why, sizeof why);
+    if (err != PEAL_OK) {
+        fail(call, err, why, NULL);
+        return;
+    }
+    const struct peal_json_field *user =
+        peal_json_object(body, &json) == PEAL_OK ? peal_json_get(&json, "user") : NULL;
+    if (user == NULL) {
+        fail(call, PEAL_EMISSING_FIELD, "send an object with user", "user");
+        return;
+    }
+    struct peal_buf group = {0};
+    struct peal_span name = {0};
+    err = peal_json_string(user->value, &call->user);
+    name = peal_buf_span(&call->user);
+    /* A name with a NUL in it is none; beyond this check it is also a C string. */
+    if (err == PEAL_OK) err = peal_group_of_user(name, &group);
+    peal_buf_fini(&group);
+    if (err == PEAL_OK)
+        sign(call, name);
+    else
+        fail(call, PEAL_EBAD_FIELD,
+             "a user name has 1..195 bytes of UTF-8 without control characters", "user");
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+void peal_api_init(struct peal_api_call *call, struct peal_hub *hub,
+                   const struct peal_http_shared *shared)
+{
+    *call = (struct peal_api_call){.hub = hub, .shared = shared};
+    peal_request_init(&call->request, inbox_answered);
+    peal_pubcall_init(&call->publish, hub);
+}
+
+void peal_api_fini(struct peal_api_call *call)
+{
+    peal_request_cancel(call->hub, &call->request);
+    peal_pubcall_fini(&call->publish);
+    peal_buf_fini(&call->user);
+    peal_buf_fini(&call->answer.body);
+    peal_api_init(call, call->hub, call->shared);
+}
+
+void peal_api_start(struct peal_api_call *call, const struct peal_gate *gate, struct peal_span body,
+                    void (*done)(void *ctx), void *ctx)
+{
+    struct peal_buf *out = &call->answer.body;
+    bool ready = false;
+    call->kind = gate->call;
+    call->done = done;
+    call->ctx = ctx;
+    peal_buf_add_span(&call->user, peal_buf_span(&gate->user));
+    switch (gate->call) {
+    case PEAL_GATE_LIVEZ:
+        add(out, "{\"live\":true}");
+        finish_json(call, 200);
+        return;
+    case PEAL_GATE_READYZ:
+        ready = atomic_load(call->shared->ready);
+        add(out, ready ? "{\"ready\":true}" : "{\"ready\":false}");
+        finish_json(call, ready ? 200 : 503);
+        return;
+    case PEAL_GATE_METRICS:
+        peal_metrics_render(out);
+        finish(call, 200, "text/plain; version=0.0.4");
+        return;
+    case PEAL_GATE_PUBLISH:
+        publish(call, body);
+        return;
+    case PEAL_GATE_INBOX:
+        inbox(call, gate);
+        return;
+    case PEAL_GATE_ACK:
+    case PEAL_GATE_READ:
+        mark(call, body);
+        return;
+    case PEAL_GATE_PAGE:
+        peal_buf_add_span(out, call->shared->demo_page);
+        finish(call, 200, "text/html; charset=utf-8");
+        return;
+    case PEAL_GATE_TOKEN:
+        make_token(call, body);
+        return;
+    }
+}
