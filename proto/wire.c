@@ -378,6 +378,15 @@ void peal_frame_encode(const struct peal_frame *frame, struct peal_buf *out)
         pack_field(&pk, &fields[*list], frame);
 }
 
+struct peal_bytes *peal_frame_bytes(const struct peal_frame *frame, struct peal_buf *scratch)
+{
+    scratch->size = 0;
+    peal_frame_encode(frame, scratch);
+    if (!scratch->failed) return peal_bytes_new(scratch->at, scratch->size);
+    peal_buf_fini(scratch);
+    return NULL;
+}
+
 static enum peal_err read_list(struct cursor *c, enum field_kind kind, struct peal_frame *frame)
 {
     struct token token;

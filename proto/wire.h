@@ -121,6 +121,8 @@ struct peal_frame {
 /* Appends the frame; fields that its type does not have are left out. Cannot fail but for
  * memory (out->failed). The lists are only read. */
 void peal_frame_encode(const struct peal_frame *frame, struct peal_buf *out);
+/* The same as shared bytes, by way of scratch, whose content is overwritten; NULL on ENOMEM. */
+struct peal_bytes *peal_frame_bytes(const struct peal_frame *frame, struct peal_buf *scratch);
 /* Decodes exactly one frame from all of bytes. Errors: PEAL_EBAD_MESSAGE (malformed, wrong type
  * of a field, name too long), PEAL_EUNKNOWN_TYPE, PEAL_ENOMEM; *out then needs no fini. */
 enum peal_err peal_frame_decode(struct peal_span bytes, struct peal_frame *out);

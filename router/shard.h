@@ -21,14 +21,8 @@
 
 #include "base/config.h"
 #include "base/span.h"
+#include "router/peer.h"
 #include "storage/store.h"
-
-/* Who sent something through the ROUTER socket, and how to answer. */
-struct peal_peer {
-    unsigned char id_size;
-    unsigned char delimiters; /* empty frames between the id and the body; echoed */
-    char id[255];
-};
 
 struct peal_shard_io {
     void *ctx;

@@ -1,0 +1,314 @@
+#include "router/table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "proto/group.h"
+
+enum { IDLE_GROUP_MS = 300000 }; /* an entry nobody wants keeps its epoch so long */
+
+/* ---- nodes and their batches ----------------------------------------------------------- */
+
+struct peal_node_entry *peal_table_find_node(struct peal_table *t, uint64_t boot)
+{
+    struct peal_map_node *n = peal_map_find(&t->nodes, peal_span_make(&boot, sizeof boot));
+    return n == NULL ? NULL : PEAL_FROM_NODE(n, struct peal_node_entry, node);
+}
+
+struct peal_node_entry *peal_table_ensure_node(struct peal_table *t, uint64_t boot)
+{
+    struct peal_node_entry *node = peal_table_find_node(t, boot);
+    if (node != NULL) return node;
+    node = calloc(1, sizeof *node);
+    if (node == NULL) return NULL;
+    node->boot = boot;
+    node->seen_ms = t->now_ms;
+    peal_link_init(&node->rows);
+    peal_link_init(&node->dirty);
+    peal_map_add(&t->nodes, &node->node, peal_span_make(&node->boot, sizeof node->boot));
+    peal_count(PEAL_M_NODES, 1);
+    peal_log(PEAL_LOG_INFO, "node.up", "boot=%016llx", (unsigned long long)boot);
+    return node;
+}
+
+void peal_table_send(struct peal_table *t, struct peal_node_entry *node)
+{
+    struct peal_span entries[PEAL_BATCH_ENTRIES_MAX];
+    for (size_t i = 0; i < node->batch_count; i++)
+        entries[i] = peal_bytes_span(node->batch[i]);
+    if (node->batch_count > 0) node->seq++;
+    struct peal_frame batch = {.type = PEAL_F_BATCH, .boot = t->boot, .seq = node->seq};
+    batch.entries.at = entries;
+    batch.entries.count = node->batch_count;
+    t->scratch.size = 0;
+    peal_frame_encode(&batch, &t->scratch);
+    if (t->scratch.failed) {
+        /* The sequence has moved on: the node notices the loss and syncs. */
+        peal_buf_fini(&t->scratch);
+    } else {
+        t->topic(t->ctx, node->boot, peal_buf_span(&t->scratch));
+    }
+    for (size_t i = 0; i < node->batch_count; i++)
+        peal_bytes_unref(node->batch[i]);
+    node->batch_count = 0;
+    node->batch_bytes = 0;
+    peal_list_remove(&node->dirty);
+}
+
+static void append_to_batch(struct peal_table *t, struct peal_node_entry *node,
+                            struct peal_bytes *entry)
+{
+    if (node->batch_count == PEAL_BATCH_ENTRIES_MAX || node->batch_bytes >= PEAL_BATCH_BYTES_MAX)
+        peal_table_send(t, node);
+    node->batch[node->batch_count++] = peal_bytes_ref(entry);
+    node->batch_bytes += entry->size;
+    if (peal_list_empty(&node->dirty)) peal_list_append(&t->dirty, &node->dirty);
+}
+
+void peal_table_tell(struct peal_table *t, struct peal_node_entry *node,
+                     const struct peal_frame *frame)
+{
+    struct peal_bytes *entry = peal_frame_bytes(frame, &t->scratch);
+    if (entry == NULL) {
+        node->seq++; /* lost here: let the node notice */
+        return;
+    }
+    append_to_batch(t, node, entry);
+    peal_bytes_unref(entry);
+}
+
+/* ---- groups and rows ------------------------------------------------------------------- */
+
+struct peal_group_entry *peal_table_find_group(struct peal_table *t, struct peal_span name)
+{
+    struct peal_map_node *n = peal_map_find(&t->groups, name);
+    return n == NULL ? NULL : PEAL_FROM_NODE(n, struct peal_group_entry, node);
+}
+
+struct peal_group_entry *peal_table_ensure_group(struct peal_table *t, struct peal_span name)
+{
+    struct peal_group_entry *g = peal_table_find_group(t, name);
+    if (g != NULL) return g;
+    g = calloc(1, sizeof *g + name.size);
+    if (g == NULL) return NULL;
+    memcpy(g->name, name.at, name.size);
+    g->name_size = name.size;
+    g->policy = peal_group_policy(t->config, name);
+    /* A new entry has lost its past, if it had one: the epoch is one nobody has seen. Entries
+     * of one life differ by the counter, lives differ by the boot id. */
+    g->epoch = t->boot + ++t->created;
+    if (g->epoch == 0) g->epoch = t->boot + ++t->created;
+    peal_history_init(&g->history, g->policy->durable ? 0 : (uint32_t)g->policy->history.messages);
+    peal_link_init(&g->rows);
+    peal_link_init(&g->lru);
+    peal_link_init(&g->idle);
+    peal_map_add(&t->groups, &g->node, peal_span_make(g->name, g->name_size));
+    peal_count(PEAL_M_GROUPS, 1);
+    return g;
+}
+
+static void free_group(struct peal_table *t, struct peal_group_entry *g)
+{
+    PEAL_ASSERT(g->row_count == 0);
+    t->history_bytes -= g->history.bytes;
+    peal_history_fini(&g->history);
+    peal_list_remove(&g->lru);
+    peal_list_remove(&g->idle);
+    peal_map_remove(&t->groups, &g->node);
+    peal_count(PEAL_M_GROUPS, -1);
+    free(g);
+}
+
+/* Called when a group may have become unused: nobody wants it and it holds no history. */
+void peal_table_rest(struct peal_table *t, struct peal_group_entry *g)
+{
+    if (g->row_count > 0 || g->history.count > 0) return;
+    if (g->policy->durable) {
+        free_group(t, g); /* the store knows all about it */
+        return;
+    }
+    if (!peal_list_empty(&g->idle)) return;
+    g->idle_since_ms = t->now_ms;
+    peal_list_append(&t->idle, &g->idle);
+}
+
+struct peal_row *peal_table_find_row(const struct peal_group_entry *g,
+                                     const struct peal_node_entry *node)
+{
+    for (struct peal_link *it = g->rows.next; it != &g->rows; it = it->next) {
+        struct peal_row *row = PEAL_FROM_LINK(it, struct peal_row, in_group);
+        if (row->owner == node) return row;
+    }
+    return NULL;
+}
+
+enum peal_err peal_table_add_row(struct peal_group_entry *g, struct peal_node_entry *node)
+{
+    struct peal_row *row = peal_table_find_row(g, node);
+    if (row == NULL) {
+        row = malloc(sizeof *row);
+        if (row == NULL) return PEAL_ENOMEM;
+        *row = (struct peal_row){.group = g, .owner = node};
+        peal_list_append(&g->rows, &row->in_group);
+        peal_list_append(&node->rows, &row->in_node);
+        g->row_count++;
+        peal_list_remove(&g->idle);
+    }
+    row->sync_round = node->sync_round;
+    return PEAL_OK;
+}
+
+void peal_table_remove_row(struct peal_table *t, struct peal_row *row)
+{
+    struct peal_group_entry *g = row->group;
+    peal_list_remove(&row->in_group);
+    peal_list_remove(&row->in_node);
+    free(row);
+    g->row_count--;
+    peal_table_rest(t, g);
+}
+
+static void drop_node(struct peal_table *t, struct peal_node_entry *node, const char *why)
+{
+    peal_log(PEAL_LOG_INFO, "node.down", "boot=%016llx reason=%s", (unsigned long long)node->boot,
+             why);
+    PEAL_LIST_EACH(&node->rows, it, after)
+    peal_table_remove_row(t, PEAL_FROM_LINK(it, struct peal_row, in_node));
+    for (size_t i = 0; i < node->batch_count; i++)
+        peal_bytes_unref(node->batch[i]);
+    peal_list_remove(&node->dirty);
+    peal_map_remove(&t->nodes, &node->node);
+    peal_count(PEAL_M_NODES, -1);
+    free(node);
+}
+
+uint64_t peal_group_entry_first(const struct peal_group_entry *g)
+{
+    return g->head - g->history.count + 1;
+}
+
+/* ---- history within its memory ----------------------------------------------------------- */
+
+static void history_changed(struct peal_table *t, struct peal_group_entry *g, size_t bytes_before)
+{
+    t->history_bytes = t->history_bytes - bytes_before + g->history.bytes;
+    peal_list_remove(&g->lru);
+    if (g->history.count > 0) peal_list_append(&t->with_history, &g->lru);
+}
+
+static void history_forget(struct peal_table *t, struct peal_group_entry *g)
+{
+    size_t before = g->history.bytes;
+    peal_history_clear(&g->history);
+    history_changed(t, g, before);
+    peal_table_rest(t, g);
+}
+
+void peal_table_keep(struct peal_table *t, struct peal_group_entry *g, struct peal_bytes *envelope)
+{
+    size_t before = g->history.bytes;
+    peal_history_add(&g->history, envelope, t->now_ms);
+    history_changed(t, g, before);
+    /* Over the limit of all rings together: the one idle for the longest goes. */
+    while (t->history_bytes > t->config->limits.history && !peal_list_empty(&t->with_history))
+        history_forget(t, PEAL_FROM_LINK(t->with_history.next, struct peal_group_entry, lru));
+}
+
+/* The list is ordered by last publish, so the walk ends at the first ring that is young. */
+static void history_age(struct peal_table *t)
+{
+    PEAL_LIST_EACH(&t->with_history, it, after)
+    {
+        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, lru);
+        size_t before = g->history.bytes;
+        uint64_t newest_ms =
+            g->history.items[(g->history.start + g->history.count - 1) & (g->history.capacity - 1)]
+                .at_ms;
+        if (t->now_ms - newest_ms <= g->policy->history.age_ms) continue;
+        peal_history_trim(&g->history, t->now_ms, g->policy->history.age_ms);
+        t->history_bytes = t->history_bytes - before + g->history.bytes;
+        if (g->history.count > 0) continue;
+        peal_list_remove(&g->lru);
+        peal_table_rest(t, g);
+    }
+}
+void peal_table_fan_out(struct peal_table *t, struct peal_group_entry *g,
+                        const struct peal_frame *frame)
+{
+    if (g->row_count == 0) return;
+    struct peal_bytes *entry = peal_frame_bytes(frame, &t->scratch);
+    PEAL_LIST_EACH(&g->rows, it, after)
+    {
+        struct peal_node_entry *node = PEAL_FROM_LINK(it, struct peal_row, in_group)->owner;
+        if (entry != NULL)
+            append_to_batch(t, node, entry);
+        else
+            node->seq++; /* lost for want of memory: the nodes notice and sync */
+    }
+    peal_bytes_unref(entry);
+}
+
+void peal_table_flush(struct peal_table *t)
+{
+    while (!peal_list_empty(&t->dirty))
+        peal_table_send(t, PEAL_FROM_LINK(t->dirty.next, struct peal_node_entry, dirty));
+}
+
+void peal_table_end_sync(struct peal_table *t, struct peal_node_entry *node)
+{
+    PEAL_LIST_EACH(&node->rows, it, after)
+    {
+        struct peal_row *row = PEAL_FROM_LINK(it, struct peal_row, in_node);
+        if (row->sync_round != node->sync_round) peal_table_remove_row(t, row);
+    }
+}
+
+void peal_table_on_second(struct peal_table *t)
+{
+    struct peal_map_node *next;
+    for (struct peal_map_node *it = peal_map_next(&t->nodes, NULL); it != NULL; it = next) {
+        next = peal_map_next(&t->nodes, it);
+        struct peal_node_entry *node = PEAL_FROM_NODE(it, struct peal_node_entry, node);
+        if (t->now_ms - node->seen_ms > PEAL_BEAT_LOST_MS)
+            drop_node(t, node, "silent");
+        else
+            peal_table_send(t, node);
+    }
+    history_age(t);
+    PEAL_LIST_EACH(&t->idle, it, after)
+    {
+        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, idle);
+        if (t->now_ms - g->idle_since_ms < IDLE_GROUP_MS) break;
+        free_group(t, g);
+    }
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+enum peal_err peal_table_init(struct peal_table *t, const struct peal_config *config, uint64_t boot)
+{
+    *t = (struct peal_table){.config = config, .boot = boot};
+    peal_link_init(&t->dirty);
+    peal_link_init(&t->with_history);
+    peal_link_init(&t->idle);
+    if (peal_map_init(&t->groups) != PEAL_OK) return PEAL_ENOMEM;
+    if (peal_map_init(&t->nodes) == PEAL_OK) return PEAL_OK;
+    peal_map_fini(&t->groups);
+    return PEAL_ENOMEM;
+}
+
+void peal_table_fini(struct peal_table *t)
+{
+    struct peal_map_node *it;
+    while ((it = peal_map_next(&t->nodes, NULL)) != NULL)
+        drop_node(t, PEAL_FROM_NODE(it, struct peal_node_entry, node), "stop");
+    while ((it = peal_map_next(&t->groups, NULL)) != NULL)
+        free_group(t, PEAL_FROM_NODE(it, struct peal_group_entry, node));
+    peal_map_fini(&t->groups);
+    peal_map_fini(&t->nodes);
+    peal_buf_fini(&t->scratch);
+}

@@ -1,0 +1,124 @@
+/* router/table.h: which nodes want which group, and what waits to be sent to them.
+ *
+ * A group's entry knows its epoch, newest offset and history; a node's entry its link sequence
+ * and the batch that waits for it; a row says "this node wants this group" and is in a list of
+ * each. Whatever is appended for a node leaves as one BATCH with one link sequence, at the end of
+ * the turn; what cannot be appended moves the sequence on, so that the node notices and syncs.
+ *
+ * Entries of durable groups live while a node wants them (the store knows the rest); others also
+ * while they hold history, and some minutes longer, so that their epoch is not lost at once.
+ *
+ * Thread: the shard's. Memory: the table owns entries and rows.
+ * Source: docs/ARCHITECTURE.md, "Links". */
+#ifndef PEAL_ROUTER_TABLE_H
+#define PEAL_ROUTER_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/config.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "proto/wire.h"
+#include "router/history.h"
+
+enum {
+    PEAL_BATCH_ENTRIES_MAX = 1024,      /* of one BATCH; more start the next one */
+    PEAL_BATCH_BYTES_MAX = 1024 * 1024, /* likewise */
+};
+
+struct peal_group_entry {
+    struct peal_map_node node;
+    const struct peal_config_group *policy;
+    uint64_t epoch;
+    uint64_t head; /* newest offset, 0 = none yet */
+    struct peal_history history;
+    struct peal_link rows;
+    size_t row_count;
+    struct peal_link lru;  /* in table->with_history, oldest publish first */
+    struct peal_link idle; /* in table->idle, idle since the longest first */
+    uint64_t idle_since_ms;
+    size_t name_size;
+    char name[];
+};
+
+struct peal_node_entry {
+    struct peal_map_node node;
+    uint64_t boot; /* the key points here */
+    uint64_t seq;  /* of the last batch with entries */
+    uint64_t seen_ms;
+    uint64_t sync_round; /* grows with every FIRST page */
+    struct peal_link rows;
+    struct peal_link dirty; /* in table->dirty while a batch waits */
+    struct peal_bytes *batch[PEAL_BATCH_ENTRIES_MAX];
+    size_t batch_count;
+    size_t batch_bytes;
+};
+
+struct peal_row {
+    struct peal_link in_group;
+    struct peal_link in_node;
+    struct peal_group_entry *group;
+    struct peal_node_entry *owner;
+    uint64_t sync_round; /* the last sync that named it */
+};
+
+struct peal_table {
+    const struct peal_config *config;
+    void *ctx;
+    /* Publishes to the topic of one node. */
+    void (*topic)(void *ctx, uint64_t boot, struct peal_span bytes);
+    uint64_t boot; /* of this router */
+    uint64_t now_ms;
+    uint64_t created; /* group entries so far: part of their epochs */
+    struct peal_map groups;
+    struct peal_map nodes;
+    struct peal_link dirty;
+    struct peal_link with_history;
+    struct peal_link idle;
+    size_t history_bytes;
+    struct peal_buf scratch;
+};
+
+/* Errors: PEAL_ENOMEM, and table then needs no fini. */
+enum peal_err peal_table_init(struct peal_table *table, const struct peal_config *config,
+                              uint64_t boot);
+void peal_table_fini(struct peal_table *table);
+
+/* NULL when there is none. */
+struct peal_node_entry *peal_table_find_node(struct peal_table *table, uint64_t boot);
+/* Makes it when there is none; NULL on ENOMEM. */
+struct peal_node_entry *peal_table_ensure_node(struct peal_table *table, uint64_t boot);
+/* Appends a frame for one node, or for every node that wants the group. */
+void peal_table_tell(struct peal_table *table, struct peal_node_entry *node,
+                     const struct peal_frame *frame);
+void peal_table_fan_out(struct peal_table *table, struct peal_group_entry *group,
+                        const struct peal_frame *frame);
+/* Sends what waits for node; without anything it is a beat. */
+void peal_table_send(struct peal_table *table, struct peal_node_entry *node);
+void peal_table_flush(struct peal_table *table);
+
+struct peal_group_entry *peal_table_find_group(struct peal_table *table, struct peal_span name);
+/* A new entry has lost its past: its epoch is one that nobody has seen. NULL on ENOMEM. */
+struct peal_group_entry *peal_table_ensure_group(struct peal_table *table, struct peal_span name);
+/* The oldest offset in the entry's history; newest + 1 when there is none. */
+uint64_t peal_group_entry_first(const struct peal_group_entry *group);
+/* Puts the newest message into the group's history, within the memory of all histories. */
+void peal_table_keep(struct peal_table *table, struct peal_group_entry *group,
+                     struct peal_bytes *envelope);
+/* Call when a group may have become unused; frees or retires the entry. */
+void peal_table_rest(struct peal_table *table, struct peal_group_entry *group);
+
+/* node wants group, as of its current sync round. Errors: PEAL_ENOMEM. */
+enum peal_err peal_table_add_row(struct peal_group_entry *group, struct peal_node_entry *node);
+struct peal_row *peal_table_find_row(const struct peal_group_entry *group,
+                                     const struct peal_node_entry *node);
+void peal_table_remove_row(struct peal_table *table, struct peal_row *row);
+/* Removes the rows that the node's last sync did not name. */
+void peal_table_end_sync(struct peal_table *table, struct peal_node_entry *node);
+
+/* Once a second: beats, silent nodes, aged history, entries nobody came back to. */
+void peal_table_on_second(struct peal_table *table);
+
+#endif
