@@ -136,6 +136,7 @@ void peal_conn_on_timer(struct peal_conn *conn)
 
 void peal_conn_on_receive(struct peal_conn *conn, bool text, struct peal_span payload)
 {
+    conn->message_due_ms = 0; /* what follows in the same bytes is another message */
     if (conn->open) conn->dialect->receive(conn, text, payload);
 }
 
