@@ -40,7 +40,7 @@ struct peal_strings {
 };
 
 struct peal_config_route {
-    char *path;               /* template, see INTERFACES in docs/PROTOCOL.md; required */
+    char *path;               /* template, see docs/PROTOCOL.md; required */
     int dialect;              /* enum peal_dialect_kind; required */
     int identity;             /* enum peal_identity; default token */
     struct peal_strings join; /* group templates */

@@ -9,9 +9,9 @@
 /* X(name, word, http status, may the client retry: no, now, later, auth) */
 #define PEAL_ERR_TABLE(X)                                                                          \
     X(OK, "ok", 200, "no")                                                                         \
-    X(ENOMEM, "out_of_memory", 500, "later")                                                       \
+    X(ENOMEM, "internal", 500, "later")                                                            \
     X(EFULL, "full", 503, "later")                                                                 \
-    X(EIO, "io_error", 500, "later")                                                               \
+    X(EIO, "internal", 500, "later")                                                               \
     X(EINVAL, "invalid", 400, "no")                                                                \
     X(ELOCKED, "locked", 500, "no")                                                                \
     X(EINUSE, "in_use", 500, "no")                                                                 \

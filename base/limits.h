@@ -1,5 +1,5 @@
 /* base/limits.h: every numeric limit that is not a setting, with unit and reason.
- * Settings and their defaults are in base/config.c. */
+ * Settings and their defaults are in base/config_table.c. */
 #ifndef PEAL_BASE_LIMITS_H
 #define PEAL_BASE_LIMITS_H
 
@@ -17,7 +17,7 @@ enum {
 
     PEAL_HEAD_MAX = 8192,           /* bytes of a request head on the browser port */
     PEAL_HEADERS_MAX = 64,          /* header lines of a request */
-    PEAL_FRAGMENTS_MAX = 64,        /* frames of one message (RELIABILITY S8) */
+    PEAL_FRAGMENTS_MAX = 64,        /* frames of one message */
     PEAL_FRAMES_PER_S = 5000,       /* from one connection; more closes it with 4129 */
     PEAL_HANDSHAKE_MS = 10000,      /* from accept to the end of the request head */
     PEAL_HELLO_MS = 10000,          /* from 101 to an accepted hello where a token is needed */
@@ -33,6 +33,7 @@ enum {
     PEAL_PAGE_MESSAGES = 256,       /* of one replay page */
     PEAL_PAGE_BYTES = 256 * 1024,   /* of one replay page; a single larger message still fits */
     PEAL_REPAIRS_MAX = 8,           /* replays in flight per worker */
+    PEAL_HELLO_GROUPS_MAX = 1024,   /* named by one hello, before limits.groups_per_connection */
     PEAL_ACK_OFFSETS_MAX = 1024,    /* single offsets in one ack */
     PEAL_WIRE_BYTES_MAX = 16 << 20, /* of one message on the bus */
     PEAL_INBOX_MESSAGES_MAX = 8192  /* kept per inbox: its bitmaps live in the head record */

@@ -40,6 +40,7 @@ struct server {
     bool help;
     struct peal_config *config;
     struct peal_buf token_secret;
+    bool key_made; /* the API key is one of ours, and may be shown */
     void *zmq;
     struct peal_ingress *ingress;
     struct peal_node *node;
@@ -102,6 +103,7 @@ static enum peal_err make_secrets(struct server *s)
     if (config->api.keys.count == 0) {
         err = peal_secret_get(config->data, "api.key", &key, s->why, sizeof s->why);
         if (err == PEAL_OK) err = add_api_key(config, &key);
+        s->key_made = err == PEAL_OK;
     }
     peal_buf_fini(&key);
     if (err != PEAL_OK) return err;
@@ -223,8 +225,9 @@ static void print_hints(const struct server *s)
            "s.send_json({\"group\": \"room:lobby\", \"data\": {\"text\": \"hello\"}})'\n"
            "\n"
            "Keys and stored messages are in %s. Stop with Ctrl-C.\n",
-           api, peal_node_api_port(s->node), s->config->api.keys.at[0],
-           peal_ingress_pull(s->ingress), s->config->data);
+           api, peal_node_api_port(s->node),
+           s->key_made ? s->config->api.keys.at[0] : "YOUR-API-KEY", peal_ingress_pull(s->ingress),
+           s->config->data);
     fflush(stdout);
 }
 

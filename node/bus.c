@@ -19,7 +19,7 @@ enum {
     TICK_MS = 250,
     ORDER_SLOTS = 65536,
     HWM = 10000, /* messages per router and direction */
-    ROUTERS_MAX = 256,
+    ROUTERS_MAX = 1024,
 };
 
 struct router_sockets {

@@ -105,7 +105,8 @@ static void send_ping(struct peal_conn *conn, struct peal_span payload)
         peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
         return;
     }
-    conn->pong_due_ms = conn->hub->now_ms + conn->hub->config->limits.pong_ms;
+    if (conn->pong_due_ms == 0)
+        conn->pong_due_ms = conn->hub->now_ms + conn->hub->config->limits.pong_ms;
 }
 
 void peal_conn_on_timer(struct peal_conn *conn)
@@ -193,13 +194,20 @@ void peal_conn_on_sent(struct peal_conn *conn)
         peal_member_pump(PEAL_FROM_LINK(it, struct peal_member, in_conn));
     }
     /* Everything is with the kernel: a pong to what follows means the device has it. */
-    if (conn->dialect->acks || conn->ack_upto <= conn->ack_pinged) return;
-    if (!peal_outq_empty(&conn->outq)) return;
+    if (!conn->ack_due || !peal_outq_empty(&conn->outq)) return;
     char payload[24];
     int size = snprintf(payload, sizeof payload, "%llu", (unsigned long long)conn->ack_upto);
+    conn->ack_due = false;
     conn->ack_pinged = conn->ack_upto;
     send_ping(conn, peal_span_make(payload, (size_t)size));
     rearm(conn);
+}
+
+void peal_conn_acked_by_ping(struct peal_conn *conn, uint64_t offset)
+{
+    if (conn->dialect->acks) return;
+    conn->ack_due = true;
+    conn->ack_upto = offset;
 }
 
 void peal_conn_on_peer_close(struct peal_conn *conn)
@@ -383,10 +391,12 @@ static enum peal_err take_token(struct peal_conn *conn, struct peal_span token, 
     enum peal_err err =
         peal_conn_authenticate(conn->hub, conn->route, token, &claims, why, why_size);
     if (err != PEAL_OK) return err;
-    if (conn->user != NULL && (claims.user == NULL || strcmp(conn->user, claims.user) != 0)) {
+    if (conn->user != NULL && conn->route->identity == PEAL_IDENTITY_TOKEN &&
+        (claims.user == NULL || strcmp(conn->user, claims.user) != 0)) {
         snprintf(why, why_size, "the token is of another user");
         err = PEAL_EFORBIDDEN;
-    } else if (conn->user == NULL && claims.user != NULL) {
+    } else if (conn->user == NULL && claims.user != NULL &&
+               conn->route->identity == PEAL_IDENTITY_TOKEN) {
         err = set_text(&conn->user, peal_span_of(claims.user));
     }
     if (err != PEAL_OK) {
@@ -395,6 +405,7 @@ static enum peal_err take_token(struct peal_conn *conn, struct peal_span token, 
     }
     peal_claims_fini(&conn->claims);
     conn->claims = claims;
+    conn->has_token = true;
     return PEAL_OK;
 }
 
@@ -445,8 +456,8 @@ void peal_conn_hello(struct peal_conn *conn, const struct peal_command *cmd)
     enum peal_err err = PEAL_OK;
     if (cmd->token.at != NULL) {
         err = take_token(conn, cmd->token, why, sizeof why);
-    } else if (conn->route->identity == PEAL_IDENTITY_TOKEN && conn->user == NULL &&
-               conn->claims.group_count == 0 && !conn->route->lenient) {
+    } else if (conn->route->identity == PEAL_IDENTITY_TOKEN && !conn->has_token &&
+               !conn->route->lenient) {
         snprintf(why, sizeof why, "this route needs a token");
         err = PEAL_ETOKEN_MISSING;
     }
@@ -457,6 +468,7 @@ void peal_conn_hello(struct peal_conn *conn, const struct peal_command *cmd)
         return;
     }
     conn->greeted = true;
+    conn->bad_count = 0;
     conn->hello_due_ms = 0;
     conn->welcome_due_ms = conn->hub->now_ms + PEAL_WELCOME_MS;
     arm_expiry(conn);
@@ -621,7 +633,8 @@ void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd)
         err = peal_group_of_user(cmd->user, &name);
         env.group = peal_buf_span(&name);
     }
-    if (err != PEAL_OK || peal_name_check(env.group) != PEAL_OK) {
+    bool nobody = peal_group_is_inbox(env.group) && peal_group_user(env.group).size == 0;
+    if (err != PEAL_OK || nobody || peal_name_check(env.group) != PEAL_OK) {
         err = PEAL_EBAD_GROUP;
         why = "a group name has 1..200 bytes of UTF-8 without control characters";
     } else if (!may_publish(conn, env.group)) {
@@ -798,6 +811,7 @@ enum peal_err peal_conn_init(struct peal_conn *conn, struct peal_hub *hub,
     conn->dialect = peal_dialect_of((enum peal_dialect_kind)route->dialect);
     conn->close_reason = "peer";
     conn->close_metric = PEAL_M_CLOSED_PEER;
+    conn->has_token = from->has_token;
     conn->claims = from->claims;
     from->claims = (struct peal_claims){0};
     peal_link_init(&conn->members);

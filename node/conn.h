@@ -33,14 +33,16 @@ struct peal_conn {
     char *hello_id;    /* JSON, while the welcome is owed */
     uint32_t member_count;
     uint32_t joins_owed; /* members whose position the welcome waits for */
+    bool has_token;      /* a good one was shown */
     bool open;           /* not closing */
     bool greeted;        /* dialects with hello: a valid hello has come */
     bool welcomed;       /* and was answered; others are welcomed at once */
     bool ping_waits;     /* a pong is owed */
     bool full;           /* something did not fit; look again when there is room */
     uint8_t bad_count;   /* malformed messages in a row */
-    uint64_t ack_upto;   /* dialects without acks: newest inbox offset queued */
-    uint64_t ack_pinged; /* and the newest one that a ping was sent for */
+    bool ack_due;        /* dialects without acks: a ping shall follow what is queued */
+    uint64_t ack_upto;   /* and carry this inbox offset */
+    uint64_t ack_pinged; /* the newest one that a ping was sent for */
     uint64_t frames_ms;  /* start of the second that frames are counted in */
     uint32_t frames;
     /* Deadlines on the monotonic clock; 0 = none. */
@@ -60,6 +62,7 @@ struct peal_conn {
 struct peal_conn_open {
     const struct peal_route_match *match;
     struct peal_span user; /* absent: nobody */
+    bool has_token;        /* and it was good */
     struct peal_claims claims;
 };
 
@@ -91,6 +94,8 @@ enum peal_err peal_conn_deliver(struct peal_conn *conn, struct peal_bytes *frame
 enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event);
 void peal_conn_error(struct peal_conn *conn, struct peal_span id, struct peal_span group,
                      enum peal_err err, const char *message);
+/* An inbox message was queued: dialects without acks ask for one by a ping behind it. */
+void peal_conn_acked_by_ping(struct peal_conn *conn, uint64_t offset);
 /* The member's join is decided: answers the command or helps the welcome along. */
 void peal_conn_joined(struct peal_conn *conn, struct peal_member *member);
 void peal_conn_join_failed(struct peal_conn *conn, struct peal_member *member, enum peal_err err);

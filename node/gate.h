@@ -7,7 +7,7 @@
  * library decodes paths to its own taste (`%2F..%2F`, `+`, `;`) and takes what RFC 9112 refuses.
  *
  * Thread: any; no state. Memory: the caller ends a peal_gate with peal_gate_fini.
- * Source: RFC 9110, RFC 9112 section 6; RELIABILITY S6, S12, S14, S18, S27. */
+ * Source: RFC 9110, RFC 9112 section 6. */
 #ifndef PEAL_NODE_GATE_H
 #define PEAL_NODE_GATE_H
 

@@ -169,7 +169,7 @@ static void place(struct peal_member *m)
         m->epoch = g->epoch;
         m->cursor = g->offset > m->last ? g->offset - m->last : 0;
         m->quiet = true;
-        decide(m, PEAL_RECOVERED_NEW);
+        if (m->cursor == g->offset) decide(m, PEAL_RECOVERED_NEW);
     } else if (g->inbox && g->keeps) {
         m->epoch = g->epoch;
         m->cursor = 0;
@@ -267,7 +267,7 @@ static bool page_entry(struct peal_member *m, struct peal_span bytes)
             peal_bytes_unref(frame);
             if (fits) {
                 m->cursor = env.offset;
-                if (m->group->inbox) conn->ack_upto = env.offset;
+                if (m->group->inbox) peal_conn_acked_by_ping(conn, env.offset);
             }
             m->quiet = false;
         }
@@ -279,7 +279,7 @@ static bool page_entry(struct peal_member *m, struct peal_span bytes)
         event.type = PEAL_EVENT_GAP;
         fits = m->quiet || peal_conn_event(conn, &event) == PEAL_OK;
         if (fits && !m->quiet) peal_count(PEAL_M_GAPS, 1);
-        if (fits) m->cursor = entry.to;
+        if (fits && (entry.to > m->cursor || !m->quiet)) m->cursor = entry.to;
     }
     peal_frame_fini(&entry);
     return fits;
@@ -302,9 +302,18 @@ static void take_page(struct peal_member *m, const struct peal_frame *page)
     struct peal_group *g = m->group;
     if (m->recovered == PEAL_RECOVERED_PENDING) {
         /* The first page shows whether the position could be continued. */
-        decide(m, page_has_gap(page) ? PEAL_RECOVERED_GAP : PEAL_RECOVERED_FULL);
+        enum peal_recovered recovered =
+            page_has_gap(page) ? PEAL_RECOVERED_GAP : PEAL_RECOVERED_FULL;
+        if (m->quiet) { /* `last`: it starts where the messages start */
+            recovered = PEAL_RECOVERED_NEW;
+            if (m->cursor + 1 < page->first) m->cursor = page->first - 1;
+            m->epoch = page->epoch;
+        }
+        decide(m, recovered);
         if (!m->conn->open) return;
-        if (!m->conn->welcomed) return; /* asked again once the client has been welcomed */
+        /* Asked again once the client has been welcomed, or by the welcome that this completed. */
+        if (!m->conn->welcomed || peal_request_waits(&m->fetch) || !peal_list_empty(&m->waiting))
+            return;
     }
     if (m->epoch != page->epoch) {
         m->epoch = page->epoch;
@@ -369,7 +378,7 @@ static void deliver(struct peal_group *g, struct peal_letter *letter)
         enum peal_err err = PEAL_ENOMEM;
         if (rendered[shape] != NULL) err = peal_conn_deliver(conn, rendered[shape]);
         if (err == PEAL_OK) {
-            if (g->inbox) conn->ack_upto = letter->env.offset;
+            if (g->inbox) peal_conn_acked_by_ping(conn, letter->env.offset);
         } else if (g->keeps || rendered[shape] == NULL) {
             /* It comes by a page, or its loss is told by one. */
             fall_behind(m, letter->env.epoch, letter->env.offset - 1);
@@ -526,8 +535,7 @@ static void send_ack(struct peal_hub *hub, struct peal_group *g)
 
 void peal_group_ack(struct peal_hub *hub, struct peal_group *g, uint64_t upto)
 {
-    if (upto > g->offset) upto = g->offset;
-    if (upto <= g->ack_upto) return;
+    if (upto <= g->ack_upto) return; /* the store knows where the newest is */
     g->ack_upto = upto;
     if (!peal_list_empty(&g->acking)) return;
     g->ack_due_ms = hub->now_ms + PEAL_ACK_JOIN_MS;

@@ -5,7 +5,7 @@
  * listener after node/head.c has looked at them and found no WebSocket upgrade. The head of
  * every request, also of a second one on the same connection, is judged by node/gate.c before
  * the library may read it, and what is refused never reaches it. Upgrades of any kind are
- * refused without looking at the library's parameter (RELIABILITY, trap 7).
+ * refused without looking at the library's parameter.
  *
  * API listener, `Authorization: Bearer <key>` except for the first three:
  *   GET  /livez /readyz /metrics

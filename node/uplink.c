@@ -32,19 +32,19 @@ struct group {
     bool keeps;
     uint64_t epoch;
     uint64_t offset; /* newest seen */
+    struct peal_link pendings;
     size_t name_size;
     char name[];
 };
 
-/* A join that the router has not answered yet. */
+/* A join that the router has not answered yet; at most one per worker and group. */
 struct pending {
     struct peal_map_node node;
-    struct peal_link by_age; /* in uplink->pendings, oldest first */
-    uint64_t req;            /* the key points here */
+    struct peal_link by_age;   /* in uplink->pendings, oldest first */
+    struct peal_link in_group; /* in group->pendings */
+    struct group *group;
+    uint64_t req; /* the key points here */
     uint64_t asked_ms;
-    size_t link;
-    size_t name_size;
-    char name[];
 };
 
 struct peal_uplink {
@@ -113,11 +113,12 @@ static enum peal_err send_frame(struct peal_uplink *up, size_t link, const struc
 
 static void send_join(struct peal_uplink *up, const struct pending *p)
 {
+    const struct group *g = p->group;
     struct peal_frame join = {
-        .type = PEAL_F_JOIN, .req = p->req, .group = peal_span_make(p->name, p->name_size)};
+        .type = PEAL_F_JOIN, .req = p->req, .group = peal_span_make(g->name, g->name_size)};
     /* If it cannot be sent now it is asked again after JOIN_RETRY_MS. */
-    if (send_frame(up, p->link, &join) != PEAL_OK)
-        peal_log(PEAL_LOG_DEBUG, "join.not_sent", "link=%zu", p->link);
+    if (send_frame(up, g->link, &join) != PEAL_OK)
+        peal_log(PEAL_LOG_DEBUG, "join.not_sent", "link=%zu", g->link);
 }
 
 static void send_leave(struct peal_uplink *up, size_t link, struct peal_span name)
@@ -131,8 +132,24 @@ static void send_leave(struct peal_uplink *up, size_t link, struct peal_span nam
 static void pending_free(struct peal_uplink *up, struct pending *p)
 {
     peal_list_remove(&p->by_age);
+    peal_list_remove(&p->in_group);
     peal_map_remove(&up->pending_map, &p->node);
     free(p);
+}
+
+static uint8_t worker_of(uint64_t req)
+{
+    return (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT);
+}
+
+/* A worker that asks anew, or leaves, no longer waits for what it asked before. */
+static void forget_pending(struct peal_uplink *up, struct group *g, uint8_t worker)
+{
+    PEAL_LIST_EACH(&g->pendings, it, after)
+    {
+        struct pending *p = PEAL_FROM_LINK(it, struct pending, in_group);
+        if (worker_of(p->req) == worker) pending_free(up, p);
+    }
 }
 
 static struct pending *find_pending(struct peal_uplink *up, uint64_t req)
@@ -158,6 +175,7 @@ static struct group *get_group(struct peal_uplink *up, struct peal_span name)
     memcpy(g->name, name.at, name.size);
     g->name_size = name.size;
     g->link = peal_slot_router(peal_group_slot(name), up->link_count);
+    peal_link_init(&g->pendings);
     peal_map_add(&up->groups, &g->node, peal_span_make(g->name, g->name_size));
     peal_list_append(&up->links[g->link].groups, &g->in_link);
     return g;
@@ -165,6 +183,8 @@ static struct group *get_group(struct peal_uplink *up, struct peal_span name)
 
 static void group_free(struct peal_uplink *up, struct group *g)
 {
+    PEAL_LIST_EACH(&g->pendings, it, after)
+    pending_free(up, PEAL_FROM_LINK(it, struct pending, in_group));
     peal_list_remove(&g->in_link);
     peal_map_remove(&up->groups, &g->node);
     free(g);
@@ -206,7 +226,7 @@ static void sync_link(struct peal_uplink *up, size_t link)
     PEAL_LIST_EACH(&up->pendings, it, after)
     {
         struct pending *p = PEAL_FROM_LINK(it, struct pending, by_age);
-        if (p->link == link) send_join(up, p);
+        if (p->group->link == link) send_join(up, p);
     }
 }
 
@@ -237,23 +257,41 @@ static void on_message(struct peal_uplink *up, size_t link, struct peal_letter *
     post_all(up, g->workers, letter);
 }
 
-static void on_joined(struct peal_uplink *up, size_t link, struct peal_letter *letter)
+/* A join that was asked twice is answered twice, and the second answer may tell of messages that
+ * never came: the workers that are members already learn of it as of any true position. */
+static void tell_position(struct peal_uplink *up, const struct group *g, struct peal_span entry)
+{
+    struct peal_letter *at;
+    if (peal_letter_new(entry, &at) != PEAL_OK) {
+        up->links[g->link].up = false; /* the next sync tells it */
+        return;
+    }
+    at->frame.type = PEAL_F_AT;
+    post_all(up, g->workers, at);
+    peal_letter_unref(at);
+}
+
+static void on_joined(struct peal_uplink *up, size_t link, struct peal_letter *letter,
+                      struct peal_span entry)
 {
     const struct peal_frame *f = &letter->frame;
     struct pending *p = find_pending(up, f->req);
-    if (p != NULL) pending_free(up, p);
+    bool waited_for = p != NULL;
+    if (waited_for) pending_free(up, p);
     struct group *g = find_group(up, f->group);
     if (g == NULL) {
         if (f->code == PEAL_OK) send_leave(up, link, f->group);
         return;
     }
     if (f->code == PEAL_OK) {
+        if (g->joined && (g->epoch != f->epoch || g->offset != f->offset))
+            tell_position(up, g, entry);
         g->joined = true;
         g->keeps = (f->flags & PEAL_FLAG_KEEPS) != 0;
         g->epoch = f->epoch;
         g->offset = f->offset;
     }
-    if (p != NULL) post(up, (uint8_t)(f->req >> PEAL_REQ_WORKER_SHIFT), letter);
+    if (waited_for) post(up, worker_of(f->req), letter);
 }
 
 static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry)
@@ -271,7 +309,7 @@ static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry
         on_message(up, link, letter);
         break;
     case PEAL_F_JOINED:
-        on_joined(up, link, letter);
+        on_joined(up, link, letter, entry);
         break;
     case PEAL_F_AT:
     case PEAL_F_STATE:
@@ -370,18 +408,18 @@ static void order_join(struct peal_uplink *up, const struct peal_order *o)
         answer_join(up, g, o);
         return;
     }
-    struct pending *p = calloc(1, sizeof *p + o->group.size);
+    forget_pending(up, g, o->worker);
+    struct pending *p = calloc(1, sizeof *p);
     if (p == NULL) {
         post_failed(up, o->req, PEAL_ENOMEM);
         return;
     }
     p->req = o->req;
     p->asked_ms = up->now_ms;
-    p->link = g->link;
-    p->name_size = o->group.size;
-    memcpy(p->name, o->group.at, o->group.size);
+    p->group = g;
     peal_map_add(&up->pending_map, &p->node, peal_span_make(&p->req, sizeof p->req));
     peal_list_append(&up->pendings, &p->by_age);
+    peal_list_append(&g->pendings, &p->in_group);
     if (up->links[g->link].up) send_join(up, p);
 }
 
@@ -390,6 +428,7 @@ static void order_leave(struct peal_uplink *up, const struct peal_order *o)
     struct group *g = find_group(up, o->group);
     if (g == NULL) return;
     g->workers &= ~(1ull << o->worker);
+    forget_pending(up, g, o->worker);
     if (g->workers != 0) return;
     if (up->links[g->link].up) send_leave(up, g->link, o->group);
     group_free(up, g);
@@ -451,16 +490,10 @@ static void retry_joins(struct peal_uplink *up)
     {
         struct pending *p = PEAL_FROM_LINK(it, struct pending, by_age);
         if (up->now_ms - p->asked_ms < JOIN_RETRY_MS) return;
-        /* Asked again at the end of the list, unless nobody waits for it any more. */
-        struct group *g = find_group(up, peal_span_make(p->name, p->name_size));
-        if (g == NULL || !(g->workers & (1ull << (p->req >> PEAL_REQ_WORKER_SHIFT)))) {
-            pending_free(up, p);
-            continue;
-        }
         p->asked_ms = up->now_ms;
         peal_list_remove(&p->by_age);
         peal_list_append(&up->pendings, &p->by_age);
-        if (up->links[p->link].up) send_join(up, p);
+        if (up->links[p->group->link].up) send_join(up, p);
     }
 }
 
@@ -506,8 +539,6 @@ struct peal_uplink *peal_uplink_new(const struct peal_uplink_io *io, uint64_t bo
 void peal_uplink_free(struct peal_uplink *up)
 {
     if (up == NULL) return;
-    PEAL_LIST_EACH(&up->pendings, it, after)
-    pending_free(up, PEAL_FROM_LINK(it, struct pending, by_age));
     for (size_t i = 0; i < up->link_count; i++) {
         PEAL_LIST_EACH(&up->links[i].groups, it, after)
         group_free(up, PEAL_FROM_LINK(it, struct group, in_link));

@@ -415,6 +415,7 @@ static enum peal_err identify(struct peal_hub *hub, struct handshake *h)
         err = peal_conn_authenticate(hub, route, peal_buf_span(&h->token), &h->open.claims, h->why,
                                      sizeof h->why);
         if (err != PEAL_OK) return err;
+        h->open.has_token = true;
     }
     switch (route->identity) {
     case PEAL_IDENTITY_URL:
@@ -485,7 +486,8 @@ static void upgrade(struct socket *s, struct handshake *h)
 {
     struct peal_ws_server *server = s->server;
     if (server->open_count >= server->hub->config->limits.connections || server->draining) {
-        refuse(s, 503, PEAL_ELIMIT, "this node takes no more connections", PEAL_M_REFUSED_LIMIT);
+        refuse(s, 503, PEAL_EQUEUE_FULL, "this node takes no more connections",
+               PEAL_M_REFUSED_LIMIT);
         return;
     }
     enum peal_err err = admit(s, h);

@@ -10,7 +10,7 @@
  * one system call at the end of the turn (peal_ws_flush).
  *
  * Why this is not libwebsockets: docs/decisions/0003-own-websocket-engine.md.
- * Thread: the worker. Source: RFC 6455 section 4.2; RELIABILITY S1, S7, S8, S10, S11, S14. */
+ * Thread: the worker. Source: RFC 6455 section 4.2. */
 #ifndef PEAL_NODE_WS_H
 #define PEAL_NODE_WS_H
 

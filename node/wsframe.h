@@ -11,7 +11,7 @@
  * at the header, before its bytes arrive) and more than PEAL_FRAGMENTS_MAX frames in one (1008).
  *
  * Thread: the worker. Memory: the buffers of a split message, freed with it.
- * Source: RFC 6455 sections 5 and 7; RELIABILITY S8, S10. */
+ * Source: RFC 6455 sections 5 and 7. */
 #ifndef PEAL_NODE_WSFRAME_H
 #define PEAL_NODE_WSFRAME_H
 

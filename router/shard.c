@@ -388,6 +388,9 @@ static void join(struct peal_shard *s, struct peal_node_entry *node, int kind,
         join_here(s, &local, node, at->group, NULL);
         return;
     }
+    /* Under pressure a join is not taken: the node asks again. A sync is, whatever comes: what it
+     * does not name loses its row. It names at most what the node holds. */
+    if (kind == PEAL_CALL_JOIN && s->waiting_count >= WAITING_MAX) return;
     struct peal_store_op *op =
         peal_store_op_new(PEAL_STORE_HEAD, at->group, (struct peal_span){0}, NULL, 0);
     struct peal_call *call = op == NULL ? NULL : peal_call_new(kind, peer, req, 0);

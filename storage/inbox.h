@@ -9,7 +9,7 @@
  * Shape:  at most PEAL_INBOX_MESSAGES_MAX offsets in the window; kept <= next - first;
  *         kept == 0 exactly when first == next; lost_to < first; read implies delivered.
  * Thread: the owner of the struct. Memory: one flat struct of about 2 KiB, nothing behind it.
- * Source: INTERFACES in docs/PROTOCOL.md, section "Delivered, read, unread". */
+ * Source: docs/PROTOCOL.md, section "Delivered, read, unread". */
 #ifndef PEAL_STORAGE_INBOX_H
 #define PEAL_STORAGE_INBOX_H
 

@@ -5,7 +5,7 @@
  * the same order. Pages are read by a reader thread on snapshots of their own. The shard never
  * waits and never touches the database.
  *
- * A group in the store is a log with retention (INTERFACES in docs/PROTOCOL.md): messages are
+ * A group in the store is a log with retention (docs/PROTOCOL.md): messages are
  * numbered 1, 2, 3 ... inside an epoch that starts with the store's generation and never
  * gives an (epoch, offset) twice. A message is settled when it was acked (or read, by policy);
  * settled ones are kept for keep.settled, the others until a limit of keep evicts them.

@@ -315,6 +315,7 @@ static const struct command {
 enum field_kind {
     K_JSON,   /* the bytes as they are (id) */
     K_STRING, /* 1..max bytes */
+    K_WORD,   /* the same without control characters */
     K_NAME,   /* a group or user name */
     K_U64,    /* 1.. */
     K_BOOL,
@@ -337,7 +338,8 @@ static const struct field {
 } fields[] = {
     {"id", K_JSON, UINT_MAX, 0, offsetof(struct peal_command, id), 64},
     {"token", K_STRING, HELLO, 0, offsetof(struct peal_command, token), PEAL_TOKEN_MAX},
-    {"device", K_STRING, HELLO, 0, offsetof(struct peal_command, device), PEAL_DEVICE_MAX},
+    {"device", K_WORD, HELLO, 0, offsetof(struct peal_command, device), PEAL_DEVICE_MAX},
+    /* Before groups: what is resumed and named there again is joined once. */
     {"resume", K_RESUME, HELLO, 0, 0, 0},
     {"groups", K_NAMES, HELLO, 0, 0, 0},
     {"group", K_NAME, JOIN | LEAVE | PUBLISH, JOIN | LEAVE, offsetof(struct peal_command, group),
@@ -351,10 +353,9 @@ static const struct field {
     {"before", K_U64, INBOX, 0, offsetof(struct peal_command, before), 0},
     {"limit", K_U64, INBOX, 0, offsetof(struct peal_command, limit), 0},
     {"unread_only", K_BOOL, INBOX, 0, offsetof(struct peal_command, unread_only), 0},
-    {"event", K_STRING, PUBLISH, 0, offsetof(struct peal_command, env.event), PEAL_EVENT_MAX},
-    {"message_id", K_STRING, PUBLISH, 0, offsetof(struct peal_command, env.id),
-     PEAL_MESSAGE_ID_MAX},
-    {"collapse", K_STRING, PUBLISH, 0, offsetof(struct peal_command, env.collapse),
+    {"event", K_WORD, PUBLISH, 0, offsetof(struct peal_command, env.event), PEAL_EVENT_MAX},
+    {"message_id", K_WORD, PUBLISH, 0, offsetof(struct peal_command, env.id), PEAL_MESSAGE_ID_MAX},
+    {"collapse", K_WORD, PUBLISH, 0, offsetof(struct peal_command, env.collapse),
      PEAL_COLLAPSE_MAX},
     {"ttl_ms", K_U64, PUBLISH, 0, offsetof(struct peal_command, env.ttl_ms), 0},
     {"data", K_DATA, PUBLISH, 0, 0, 0},
@@ -416,8 +417,10 @@ static bool take_offsets(struct decoder *d, struct peal_span value)
     return true;
 }
 
+/* NULL when there are too many, or no memory. */
 static struct peal_join *new_group(struct decoder *d)
 {
+    if (d->cmd.group_count == PEAL_HELLO_GROUPS_MAX) return NULL;
     struct peal_join *more =
         realloc(d->cmd.groups, (d->cmd.group_count + 1) * sizeof *d->cmd.groups);
     if (more == NULL) return NULL;
@@ -509,6 +512,10 @@ static bool take_field(struct decoder *d, const struct field *field,
     case K_STRING:
         if (take_string(d, f, field->max, span)) return true;
         return refuse(d, PEAL_EBAD_FIELD, field->name, "must be a string that is not too long");
+    case K_WORD:
+        if (take_string(d, f, field->max, span) && peal_name_check(*span) == PEAL_OK) return true;
+        return refuse(d, PEAL_EBAD_FIELD, field->name,
+                      "must be a short string without control characters");
     case K_NAME:
         if (take_string(d, f, 0, span) && peal_name_check(*span) == PEAL_OK) return true;
         *span = (struct peal_span){0};
@@ -529,11 +536,13 @@ static bool take_field(struct decoder *d, const struct field *field,
         return refuse(d, PEAL_EBAD_FIELD, field->name, "must be [epoch, offset]");
     case K_NAMES:
         if (take_names(d, f->value)) return true;
-        return refuse(d, PEAL_EBAD_FIELD, field->name, "must be a list of group names");
+        return refuse(d, PEAL_EBAD_FIELD, field->name,
+                      "must be a list of at most 1024 group names");
     case K_RESUME:
         if (take_resume(d, f->value)) return true;
         return refuse(d, PEAL_EBAD_FIELD, field->name,
-                      "must be {groups: {name: [epoch, offset]}, inbox: [epoch, offset]}");
+                      "must be {groups: {name: [epoch, offset]}, inbox: [epoch, offset]}, with at "
+                      "most 1024 groups");
     default:
         return take_data(d, field, f);
     }
@@ -562,7 +571,6 @@ static bool decode_fields(struct decoder *d, const struct peal_json *json, unsig
     return true;
 }
 
-/* resume goes first: groups named again are then left out. */
 static const struct command *find_command(struct decoder *d, const struct peal_json *json)
 {
     const struct peal_json_field *type = peal_json_get(json, "type");
@@ -598,7 +606,7 @@ static void receive_one(struct peal_conn *conn, struct peal_span text)
     }
     if (command != NULL && !decode_fields(&d, &json, command->bit)) command = NULL;
     if (command != NULL) {
-        conn->bad_count = command->bit == HELLO ? conn->bad_count : 0;
+        if (conn->greeted && command->bit != HELLO) conn->bad_count = 0;
         command->run(conn, &d.cmd);
     } else {
         peal_conn_bad(conn, d.cmd.id, d.err, d.why);

@@ -4,13 +4,15 @@
 
 #include "tests/unit/unit.h"
 
-static void err_words_are_distinct_and_plain(void **state)
+static void err_words_are_plain_and_distinct_but_for_internal(void **state)
 {
     (void)state;
     for (int i = 0; i < PEAL_ERR_COUNT; i++) {
         const char *word = peal_err_word((enum peal_err)i);
         assert_true(strlen(word) > 0);
         assert_int_equal(strspn(word, "abcdefghijklmnopqrstuvwxyz_"), strlen(word));
+        /* What happened inside is not the client's business: it is all `internal`. */
+        if (strcmp(word, "internal") == 0) continue;
         for (int j = 0; j < i; j++)
             assert_string_not_equal(word, peal_err_word((enum peal_err)j));
     }
@@ -69,7 +71,7 @@ static void err_outside_of_the_table_is_internal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(err_words_are_distinct_and_plain),
+        cmocka_unit_test(err_words_are_plain_and_distinct_but_for_internal),
         cmocka_unit_test(err_ok_alone_is_success),
         cmocka_unit_test(err_retry_is_one_of_its_words),
         cmocka_unit_test(err_answers_to_clients_are_those_documented),
