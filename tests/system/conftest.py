@@ -37,6 +37,18 @@ def start_peal(tmp_path):
 
 
 @pytest.fixture
+def start_cluster(start_peal):
+    """start_cluster(nodes=2, config={...}): (router, [node, ...]) over TCP on free ports."""
+
+    def start(nodes=2, config=None):
+        router = start_peal(config, verb="router")
+        doors = {"cluster": {"routers": [router.doors]}}
+        return router, [start_peal({**(config or {}), **doors}, verb="node") for _ in range(nodes)]
+
+    return start
+
+
+@pytest.fixture
 def peal(start_peal):
     """A server with the settings of `peal dev`."""
     return start_peal()
