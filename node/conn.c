@@ -12,17 +12,10 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "node/calls.h"
+#include "node/rights.h"
 #include "proto/group.h"
 #include "proto/json.h"
-
-/* A request to a router on behalf of one command. */
-struct conn_call {
-    struct peal_request request;
-    struct peal_link in_conn;
-    struct peal_conn *conn;
-    enum { CALL_PUBLISH, CALL_READ, CALL_INBOX } kind;
-    char *id; /* JSON or NULL */
-};
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
@@ -61,8 +54,7 @@ enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *e
     return push_control(conn, conn->dialect->event(event)) == PEAL_OK ? PEAL_OK : PEAL_EFULL;
 }
 
-/* A reply to a command. A client that sends commands without reading replies is a slow reader. */
-static void reply(struct peal_conn *conn, const struct peal_event *event)
+void peal_conn_reply(struct peal_conn *conn, const struct peal_event *event)
 {
     if (peal_conn_event(conn, event) != PEAL_OK)
         peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
@@ -73,7 +65,7 @@ void peal_conn_error(struct peal_conn *conn, struct peal_span id, struct peal_sp
 {
     struct peal_event event = {
         .type = PEAL_EVENT_ERROR, .id = id, .group = group, .err = err, .message = message};
-    reply(conn, &event);
+    peal_conn_reply(conn, &event);
 }
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
@@ -241,47 +233,6 @@ void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
 
 /* ---- joining --------------------------------------------------------------------------------- */
 
-static bool matches_any(char **patterns, size_t count, struct peal_span name)
-{
-    for (size_t i = 0; i < count; i++)
-        if (peal_pattern_matches(patterns[i], name)) return true;
-    return false;
-}
-
-static bool is_own_inbox(const struct peal_conn *conn, struct peal_span group)
-{
-    return conn->user != NULL && peal_group_is_inbox(group) &&
-           peal_span_is(peal_group_user(group), conn->user);
-}
-
-static bool may_join(const struct peal_conn *conn, struct peal_span group)
-{
-    if (peal_group_is_inbox(group)) return is_own_inbox(conn, group);
-    if (peal_span_starts(group, "sys:")) return false;
-    switch (peal_group_policy(conn->hub->config, group)->join) {
-    case PEAL_MAY_ANYONE:
-        return true;
-    case PEAL_MAY_TOKEN:
-        return matches_any(conn->claims.groups, conn->claims.group_count, group);
-    default:
-        return false;
-    }
-}
-
-static bool may_publish(struct peal_conn *conn, struct peal_span group)
-{
-    if (peal_span_starts(group, "sys:")) return false;
-    if (matches_any(conn->claims.publish, conn->claims.publish_count, group)) return true;
-    switch (peal_group_policy(conn->hub->config, group)->publish) {
-    case PEAL_MAY_ANYONE:
-        return true;
-    case PEAL_MAY_MEMBERS:
-        return peal_member_find(conn, group) != NULL;
-    default:
-        return false;
-    }
-}
-
 /* Joins on behalf of a client. Errors: PEAL_EBAD_GROUP, PEAL_EFORBIDDEN, PEAL_ELIMIT, PEAL_ENOMEM.
  */
 static enum peal_err join(struct peal_conn *conn, const struct peal_join *join, const char **why)
@@ -290,7 +241,7 @@ static enum peal_err join(struct peal_conn *conn, const struct peal_join *join, 
     *why = "a group name has 1..200 bytes of UTF-8 without control characters";
     if (peal_name_check(join->group) != PEAL_OK) return PEAL_EBAD_GROUP;
     *why = "not allowed to join this group";
-    if (!may_join(conn, join->group)) return PEAL_EFORBIDDEN;
+    if (!peal_may_join(conn, join->group)) return PEAL_EFORBIDDEN;
     *why = "already a member of this group";
     if (peal_member_find(conn, join->group) != NULL) return PEAL_ELIMIT;
     *why = "too many groups on this connection";
@@ -326,7 +277,7 @@ void peal_conn_joined(struct peal_conn *conn, struct peal_member *m)
                                .unread = m->group->unread,
                                .rev = m->group->rev,
                                .recovered = m->recovered};
-    reply(conn, &event);
+    peal_conn_reply(conn, &event);
 }
 
 void peal_conn_join_failed(struct peal_conn *conn, struct peal_member *m, enum peal_err err)
@@ -346,12 +297,12 @@ static void send_welcome(struct peal_conn *conn)
     conn->welcomed = true;
     struct peal_event event = {
         .type = PEAL_EVENT_WELCOME, .id = json_id(conn->hello_id), .conn = conn};
-    reply(conn, &event);
+    peal_conn_reply(conn, &event);
     free(conn->hello_id);
     conn->hello_id = NULL;
     if (conn->open && conn->hub->degraded) {
         struct peal_event degraded = {.type = PEAL_EVENT_DEGRADED, .on = true};
-        reply(conn, &degraded);
+        peal_conn_reply(conn, &degraded);
     }
     PEAL_LIST_EACH(&conn->members, it, after)
     {
@@ -515,110 +466,8 @@ void peal_conn_leave(struct peal_conn *conn, const struct peal_command *cmd)
         conn->joins_owed--;
     peal_member_remove(m);
     struct peal_event event = {.type = PEAL_EVENT_LEFT, .id = cmd->id, .group = cmd->group};
-    reply(conn, &event);
+    peal_conn_reply(conn, &event);
     welcome_if_complete(conn);
-}
-
-static void call_free(struct conn_call *call)
-{
-    peal_request_cancel(call->conn->hub, &call->request);
-    peal_list_remove(&call->in_conn);
-    free(call->id);
-    free(call);
-}
-
-static void published(struct peal_conn *conn, struct peal_span id, const struct peal_frame *answer)
-{
-    struct peal_frame receipt;
-    if (answer->entries.count != 1 ||
-        peal_frame_decode(answer->entries.at[0], &receipt) != PEAL_OK) {
-        peal_conn_error(conn, id, (struct peal_span){0}, PEAL_EINTERNAL, "no receipt came");
-        return;
-    }
-    if (receipt.code != PEAL_OK) {
-        char why[200];
-        snprintf(why, sizeof why, "%.*s", (int)receipt.message.size, receipt.message.at);
-        peal_conn_error(conn, id, (struct peal_span){0}, (enum peal_err)receipt.code, why);
-    } else {
-        struct peal_event event = {.type = PEAL_EVENT_PUBLISHED,
-                                   .id = id,
-                                   .message_id = receipt.id,
-                                   .group = receipt.group,
-                                   .epoch = receipt.epoch,
-                                   .offset = receipt.offset,
-                                   .flags = receipt.flags};
-        reply(conn, &event);
-    }
-    peal_frame_fini(&receipt);
-}
-
-static void call_done(struct peal_request *request, const struct peal_frame *answer)
-{
-    struct conn_call *call = PEAL_FROM_LINK(request, struct conn_call, request);
-    struct peal_conn *conn = call->conn;
-    struct peal_span id = json_id(call->id);
-    struct peal_span none = {0};
-    if (answer == NULL) {
-        peal_conn_error(conn, id, none, PEAL_ETIMEOUT, "the router did not answer in time");
-    } else if (answer->code != PEAL_OK) {
-        enum peal_err err = (enum peal_err)answer->code;
-        peal_conn_error(conn, id, none, err,
-                        err == PEAL_ENO_ROUTER ? "the group's router is not reachable"
-                                               : "the router refused");
-    } else if (call->kind == CALL_PUBLISH) {
-        published(conn, id, answer);
-    } else if (call->kind == CALL_READ) {
-        struct peal_event event = {
-            .type = PEAL_EVENT_OK, .id = id, .unread = answer->unread, .rev = answer->rev};
-        reply(conn, &event);
-    } else {
-        struct peal_event event = {.type = PEAL_EVENT_INBOX,
-                                   .id = id,
-                                   .unread = answer->unread,
-                                   .rev = answer->rev,
-                                   .flags = answer->flags,
-                                   .page = answer};
-        reply(conn, &event);
-    }
-    call_free(call);
-}
-
-/* Sends frame for a command whose answer is call_done's. */
-static void start_call(struct peal_conn *conn, int kind, struct peal_span id,
-                       struct peal_span group, struct peal_frame *frame)
-{
-    struct conn_call *call = calloc(1, sizeof *call);
-    enum peal_err err = PEAL_ENOMEM;
-    if (call != NULL) {
-        call->conn = conn;
-        call->kind = kind;
-        peal_request_init(&call->request, call_done);
-        peal_list_append(&conn->calls, &call->in_conn);
-        err = id.at == NULL ? PEAL_OK : set_text(&call->id, id);
-        if (err == PEAL_OK) err = peal_request_send(conn->hub, &call->request, group, frame);
-        if (err != PEAL_OK) call_free(call);
-    }
-    if (err != PEAL_OK)
-        peal_conn_error(conn, id, (struct peal_span){0}, err, "the node is busy, try again");
-}
-
-/* Hands env to the router; replies go to id. */
-static void publish(struct peal_conn *conn, struct peal_span id, struct peal_envelope *env)
-{
-    struct peal_buf encoded = {0};
-    if (conn->user != NULL) env->from = peal_span_of(conn->user);
-    peal_envelope_encode(env, &encoded);
-    if (encoded.failed) {
-        peal_buf_fini(&encoded);
-        peal_conn_error(conn, id, (struct peal_span){0}, PEAL_ENOMEM, "out of memory");
-        return;
-    }
-    struct peal_span entry = peal_buf_span(&encoded);
-    struct peal_frame frame = {.type = PEAL_F_PUBLISH};
-    frame.entries.at = &entry;
-    frame.entries.count = 1;
-    start_call(conn, CALL_PUBLISH, id, env->group, &frame);
-    peal_buf_fini(&encoded);
 }
 
 void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd)
@@ -637,7 +486,7 @@ void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd)
     if (err != PEAL_OK || nobody || peal_name_check(env.group) != PEAL_OK) {
         err = PEAL_EBAD_GROUP;
         why = "a group name has 1..200 bytes of UTF-8 without control characters";
-    } else if (!may_publish(conn, env.group)) {
+    } else if (!peal_may_publish(conn, env.group)) {
         err = PEAL_EFORBIDDEN;
         why = "not allowed to publish to this group";
     } else if (env.data.size > conn->hub->config->limits.message) {
@@ -645,7 +494,7 @@ void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd)
         why = "data is larger than limits.message";
     }
     if (err == PEAL_OK)
-        publish(conn, cmd->id, &env);
+        peal_call_publish(conn, cmd->id, &env);
     else
         peal_conn_error(conn, cmd->id, cmd->group, err, why);
     peal_buf_fini(&name);
@@ -689,7 +538,7 @@ void peal_conn_read(struct peal_conn *conn, const struct peal_command *cmd)
                               .upto = cmd->upto};
     mark.offsets.at = cmd->offsets;
     mark.offsets.count = cmd->offset_count;
-    start_call(conn, CALL_READ, cmd->id, peal_group_span(m->group), &mark);
+    peal_call_router(conn, PEAL_CONN_CALL_READ, cmd->id, peal_group_span(m->group), &mark);
 }
 
 void peal_conn_inbox(struct peal_conn *conn, const struct peal_command *cmd)
@@ -705,13 +554,13 @@ void peal_conn_inbox(struct peal_conn *conn, const struct peal_command *cmd)
                                .bytes = conn->outq.bytes_max / 4,
                                .flags =
                                    PEAL_FLAG_REVERSE | (cmd->unread_only ? PEAL_FLAG_UNREAD : 0)};
-    start_call(conn, CALL_INBOX, cmd->id, peal_group_span(m->group), &fetch);
+    peal_call_router(conn, PEAL_CONN_CALL_INBOX, cmd->id, peal_group_span(m->group), &fetch);
 }
 
 void peal_conn_ping(struct peal_conn *conn, const struct peal_command *cmd)
 {
     struct peal_event event = {.type = PEAL_EVENT_PONG, .id = cmd->id};
-    reply(conn, &event);
+    peal_conn_reply(conn, &event);
 }
 
 /* ---- frames that are data ----------------------------------------------------------------------
@@ -750,7 +599,7 @@ void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span paylo
         }
         env.group = peal_span_of(conn->first_group);
         /* A page sends JSON as text; it reaches the others as the same bytes either way. */
-        publish(conn, (struct peal_span){0}, &env);
+        peal_call_publish(conn, (struct peal_span){0}, &env);
         return;
     default: /* echo */
         frame = conn->dialect->message(&env, &(struct peal_message_facts){0});
@@ -846,8 +695,7 @@ enum peal_err peal_conn_init(struct peal_conn *conn, struct peal_hub *hub,
 void peal_conn_fini(struct peal_conn *conn)
 {
     conn->open = false;
-    PEAL_LIST_EACH(&conn->calls, it, after)
-    call_free(PEAL_FROM_LINK(it, struct conn_call, in_conn));
+    peal_calls_cancel(conn);
     PEAL_LIST_EACH(&conn->members, it, after)
     peal_member_remove(PEAL_FROM_LINK(it, struct peal_member, in_conn));
     peal_wheel_disarm(&conn->timer);

@@ -24,7 +24,7 @@ struct peal_conn {
     const struct peal_dialect *dialect;
     struct peal_outq outq;
     struct peal_link members;
-    struct peal_link calls; /* requests under way, struct conn_call */
+    struct peal_link calls; /* requests under way (node/calls.c) */
     struct peal_timer timer;
     struct peal_claims claims;
     char *user;        /* NULL: nobody */
@@ -92,6 +92,9 @@ void peal_conn_on_peer_close(struct peal_conn *conn);
 enum peal_err peal_conn_deliver(struct peal_conn *conn, struct peal_bytes *frame);
 /* Renders and queues an event, if the dialect has it. Errors: PEAL_EFULL. */
 enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event);
+/* The same for an answer to a command: who sends commands without reading replies is closed as a
+ * slow reader. */
+void peal_conn_reply(struct peal_conn *conn, const struct peal_event *event);
 void peal_conn_error(struct peal_conn *conn, struct peal_span id, struct peal_span group,
                      enum peal_err err, const char *message);
 /* An inbox message was queued: dialects without acks ask for one by a ping behind it. */

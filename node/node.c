@@ -8,9 +8,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "node/http.h"
+#include "node/listener.h"
 #include "node/uplink.h"
 #include "node/worker.h"
-#include "node/ws.h"
 #include "proto/token.h"
 
 struct peal_node {
@@ -56,19 +56,19 @@ static enum peal_err open_listeners(struct peal_node *node, const struct peal_co
 {
     int probe;
     enum peal_err err =
-        peal_ws_open_listener("listen", config->listen, &node->port, true, &probe, why, why_size);
+        peal_listener_open("listen", config->listen, &node->port, true, &probe, why, why_size);
     if (err != PEAL_OK) return err;
     close(probe);
-    err = peal_ws_open_listener("api.listen", config->api.listen, &node->api_port, true, &probe,
-                                why, why_size);
+    err = peal_listener_open("api.listen", config->api.listen, &node->api_port, true, &probe, why,
+                             why_size);
     if (err != PEAL_OK) return err;
     close(probe);
     for (size_t i = 0; i < node->worker_count && err == PEAL_OK; i++) {
-        err = peal_ws_open_listener("listen", config->listen, &node->port, false, &fds[i][0], why,
-                                    why_size);
+        err = peal_listener_open("listen", config->listen, &node->port, false, &fds[i][0], why,
+                                 why_size);
         if (err == PEAL_OK)
-            err = peal_ws_open_listener("api.listen", config->api.listen, &node->api_port, false,
-                                        &fds[i][1], why, why_size);
+            err = peal_listener_open("api.listen", config->api.listen, &node->api_port, false,
+                                     &fds[i][1], why, why_size);
     }
     return err;
 }

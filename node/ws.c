@@ -4,8 +4,6 @@
 #include "node/ws.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -19,20 +17,16 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "node/conn.h"
-#include "node/head.h"
-#include "node/route.h"
+#include "node/handshake.h"
 #include "node/wsframe.h"
-#include "proto/group.h"
-#include "proto/json.h"
 
 enum {
     EVENTS = 256,       /* taken from epoll at once */
     ACCEPTS = 256,      /* per listener and turn */
     READ_BYTES = 65536, /* from one connection per turn */
     VECTORS = 64,       /* frames joined in one system call */
-    BACKLOG = 4096,
-    PAUSE_MS = 1000,   /* without descriptors, accepting rests this long */
-    REFUSED_MS = 2000, /* for the peer to read why */
+    PAUSE_MS = 1000,    /* without descriptors, accepting rests this long */
+    REFUSED_MS = 2000,  /* for the peer to read why */
 };
 
 enum source_kind { SOURCE_LISTENER, SOURCE_SOCKET };
@@ -298,52 +292,17 @@ static void read_socket(struct socket *s)
 
 /* ---- refusing -------------------------------------------------------------------------------- */
 
-static const char *status_text(int status)
-{
-    switch (status) {
-    case 400:
-        return "Bad Request";
-    case 401:
-        return "Unauthorized";
-    case 403:
-        return "Forbidden";
-    case 404:
-        return "Not Found";
-    case 426:
-        return "Upgrade Required";
-    case 431:
-        return "Request Header Fields Too Large";
-    case 503:
-        return "Service Unavailable";
-    default:
-        return "Error";
-    }
-}
-
 /* Answers with an error and lets the peer read it: what it sent is taken first, because closing a
  * socket with unread bytes resets it and the answer would be lost. */
 static void refuse(struct socket *s, int status, enum peal_err err, const char *why,
                    enum peal_metric metric)
 {
-    struct peal_buf body = {0};
     struct peal_buf out = {0};
     peal_count(metric, 1);
-    peal_buf_add_text(&body, "{\"error\":{\"code\":");
-    peal_json_add_string(&body, peal_span_of(peal_err_word(err)));
-    peal_buf_add_text(&body, ",\"message\":");
-    peal_json_add_string(&body, peal_span_of(why));
-    peal_buf_add_text(&body, "}}\n");
-    peal_buf_add_format(&out,
-                        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n"
-                        "Content-Length: %zu\r\nConnection: close\r\n%s%s\r\n",
-                        status, status_text(status), body.size,
-                        status == 426 ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" : "",
-                        status == 503 ? "Retry-After: 1\r\n" : "");
-    peal_buf_add_span(&out, peal_buf_span(&body));
+    peal_handshake_refuse(status, err, why, &out);
     bool sent = false;
     if (!out.failed && recv(s->fd, s->server->bytes, READ_BYTES, MSG_DONTWAIT) > 0)
         sent = send(s->fd, out.at, out.size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)out.size;
-    peal_buf_fini(&body);
     peal_buf_fini(&out);
     if (!sent) {
         kill_socket(s);
@@ -370,111 +329,10 @@ static void refuse_err(struct socket *s, enum peal_err err, const char *why)
 
 /* ---- handshake ------------------------------------------------------------------------------- */
 
-struct handshake {
-    struct peal_head head;
-    struct peal_buf path;
-    struct peal_buf token; /* empty when none was given */
-    bool has_token;
-    struct peal_route_match match;
-    struct peal_span protocol; /* that is answered; absent for none */
-    struct peal_conn_open open;
-    char why[160];
-};
-
-/* From ?token=, Authorization or Sec-WebSocket-Protocol. Errors: PEAL_EBAD_FIELD. */
-static enum peal_err find_token(struct handshake *h)
+static bool answer_101(struct socket *s, const struct peal_handshake *h)
 {
-    struct peal_span bearer = h->head.authorization;
-    if (bearer.size > 7 && strncasecmp(bearer.at, "Bearer ", 7) == 0) {
-        peal_buf_add(&h->token, bearer.at + 7, bearer.size - 7);
-        h->has_token = true;
-        return PEAL_OK;
-    }
-    size_t at = 0;
-    struct peal_span item;
-    while (peal_list_next(h->head.ws_protocol, &at, &item)) {
-        if (!peal_span_starts(item, "peal.token.")) continue;
-        peal_buf_add(&h->token, item.at + 11, item.size - 11);
-        h->has_token = true;
-        return PEAL_OK;
-    }
-    enum peal_err err = peal_query_get(h->head.query, "token", &h->token);
-    if (err == PEAL_ENOT_FOUND) return PEAL_OK;
-    h->has_token = err == PEAL_OK;
-    return err;
-}
-
-static enum peal_err identify(struct peal_hub *hub, struct handshake *h)
-{
-    const struct peal_config_route *route = h->match.route;
-    bool native = peal_dialect_of((enum peal_dialect_kind)route->dialect)->hello;
-    snprintf(h->why, sizeof h->why, "the token parameter is not well-formed");
-    enum peal_err err = find_token(h);
-    if (err != PEAL_OK) return err;
-    if (h->has_token) {
-        err = peal_conn_authenticate(hub, route, peal_buf_span(&h->token), &h->open.claims, h->why,
-                                     sizeof h->why);
-        if (err != PEAL_OK) return err;
-        h->open.has_token = true;
-    }
-    switch (route->identity) {
-    case PEAL_IDENTITY_URL:
-        h->open.user = peal_route_url_user(&h->match);
-        snprintf(h->why, sizeof h->why, "the path names no user");
-        return h->open.user.at == NULL ? PEAL_ENOT_FOUND : peal_name_check(h->open.user);
-    case PEAL_IDENTITY_TOKEN:
-        h->open.user = peal_span_of(h->open.claims.user);
-        snprintf(h->why, sizeof h->why, "this route needs a token");
-        if (!h->has_token && !native && !route->lenient) return PEAL_ETOKEN_MISSING;
-        return PEAL_OK;
-    default:
-        return PEAL_OK;
-    }
-}
-
-static void choose_protocol(struct handshake *h)
-{
-    size_t at = 0;
-    struct peal_span item;
-    while (peal_list_next(h->head.ws_protocol, &at, &item))
-        if (peal_span_is(item, "peal.v1.json")) h->protocol = item;
-}
-
-/* Everything that may refuse, in order. PEAL_OK: the connection is made. */
-static enum peal_err admit(struct socket *s, struct handshake *h)
-{
-    struct peal_hub *hub = s->server->hub;
-    snprintf(h->why, sizeof h->why, "the path is not well-formed");
-    enum peal_err err = peal_path_decode(h->head.path, &h->path);
-    if (err != PEAL_OK) return err;
-    snprintf(h->why, sizeof h->why, "no route has this path");
-    err = peal_route_find(hub->config, peal_buf_span(&h->path), &h->match);
-    if (err != PEAL_OK) return err;
-    if (!peal_origin_allowed(h->match.route, hub->config->dev, h->head.origin, h->head.host)) {
-        snprintf(h->why, sizeof h->why, "pages of this origin may not connect here");
-        return PEAL_EFORBIDDEN;
-    }
-    err = identify(hub, h);
-    if (err != PEAL_OK) return err;
-    choose_protocol(h);
-    h->open.match = &h->match;
-    snprintf(h->why, sizeof h->why, "the route's groups cannot be joined");
-    return peal_conn_init(&s->conn, hub, &h->open);
-}
-
-static bool answer_101(struct socket *s, const struct handshake *h)
-{
-    char accept[29];
     struct peal_buf out = {0};
-    peal_ws_accept(h->head.ws_key, accept);
-    peal_buf_add_format(&out,
-                        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                        "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n",
-                        accept);
-    if (h->protocol.at != NULL)
-        peal_buf_add_format(&out, "Sec-WebSocket-Protocol: %.*s\r\n", (int)h->protocol.size,
-                            h->protocol.at);
-    peal_buf_add_text(&out, "\r\n");
+    peal_handshake_accept(h, &out);
     /* A new socket has room for these few bytes. */
     bool sent = !out.failed &&
                 send(s->fd, out.at, out.size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)out.size;
@@ -482,7 +340,7 @@ static bool answer_101(struct socket *s, const struct handshake *h)
     return sent;
 }
 
-static void upgrade(struct socket *s, struct handshake *h)
+static void upgrade(struct socket *s, struct peal_handshake *h)
 {
     struct peal_ws_server *server = s->server;
     if (server->open_count >= server->hub->config->limits.connections || server->draining) {
@@ -490,9 +348,9 @@ static void upgrade(struct socket *s, struct handshake *h)
                PEAL_M_REFUSED_LIMIT);
         return;
     }
-    enum peal_err err = admit(s, h);
+    enum peal_err err = peal_handshake_admit(h, server->hub);
+    if (err == PEAL_OK) err = peal_conn_init(&s->conn, server->hub, &h->open);
     if (err != PEAL_OK) {
-        peal_claims_fini(&h->open.claims);
         if (err == PEAL_EFORBIDDEN && h->head.origin.at != NULL)
             refuse(s, 403, err, h->why, PEAL_M_REFUSED_ORIGIN);
         else
@@ -539,7 +397,7 @@ static void look_at_head(struct socket *s)
         return;
     }
     s->peeked = (size_t)n;
-    struct handshake h = {0};
+    struct peal_handshake h = {0};
     enum peal_err err =
         peal_head_parse(peal_span_make(server->bytes, s->peeked), &h.head, h.why, sizeof h.why);
     if (err == PEAL_EAGAIN) {
@@ -559,8 +417,7 @@ static void look_at_head(struct socket *s)
     } else {
         hand_over(s);
     }
-    peal_buf_fini(&h.path);
-    peal_buf_fini(&h.token);
+    peal_handshake_fini(&h);
 }
 
 /* ---- accepting ------------------------------------------------------------------------------- */
@@ -776,57 +633,4 @@ int peal_ws_fd(const struct peal_ws_server *server)
 size_t peal_ws_count(const struct peal_ws_server *server)
 {
     return server->open_count + server->head_count;
-}
-
-static int bind_listener(const struct addrinfo *at, bool exclusive)
-{
-    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -1;
-    int one = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (!exclusive) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-    if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
-    int error = errno;
-    close(fd);
-    errno = error;
-    return -1;
-}
-
-enum peal_err peal_ws_open_listener(const char *key, const char *endpoint, uint16_t *port,
-                                    bool exclusive, int *fd, char *why, size_t why_size)
-{
-    char host[256];
-    char service[8];
-    uint16_t given;
-    if (peal_config_endpoint(endpoint, host, sizeof host, &given) != PEAL_OK) {
-        snprintf(why, why_size, "%s: %s is not host:port", key, endpoint);
-        return PEAL_ECONFIG;
-    }
-    if (*port == 0) *port = given;
-    snprintf(service, sizeof service, "%u", *port);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    int rc = getaddrinfo(host[0] == '\0' || strcmp(host, "*") == 0 ? NULL : host, service, &hints,
-                         &found);
-    if (rc != 0) {
-        snprintf(why, why_size, "%s: cannot resolve %s: %s", key, host, gai_strerror(rc));
-        return PEAL_EIO;
-    }
-    *fd = bind_listener(found, exclusive);
-    int error = errno;
-    freeaddrinfo(found);
-    if (*fd < 0) {
-        snprintf(why, why_size, "%s: cannot listen on %s: %s", key, endpoint,
-                 error == EADDRINUSE ? "another process uses this port" : strerror(error));
-        return error == EADDRINUSE ? PEAL_EINUSE : PEAL_EIO;
-    }
-    struct sockaddr_storage bound;
-    socklen_t size = sizeof bound;
-    if (getsockname(*fd, (struct sockaddr *)&bound, &size) == 0)
-        *port =
-            ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&bound)->sin6_port
-                                              : ((struct sockaddr_in *)(void *)&bound)->sin_port);
-    return PEAL_OK;
 }

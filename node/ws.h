@@ -44,10 +44,4 @@ struct peal_conn;
 void peal_ws_output(struct peal_conn *conn);
 void peal_ws_cut(struct peal_conn *conn);
 
-/* Opens a listening socket on host:port with SO_REUSEPORT. *port 0 asks the kernel and gets the
- * number. exclusive: fails when anybody listens there already, also with SO_REUSEPORT.
- * Errors: PEAL_EINUSE, PEAL_EIO, with a sentence in why. */
-enum peal_err peal_ws_open_listener(const char *key, const char *endpoint, uint16_t *port,
-                                    bool exclusive, int *fd, char *why, size_t why_size);
-
 #endif
