@@ -1,6 +1,6 @@
 /* node/http.h: HTTP on both listeners: the API for backends, and the few pages for browsers.
  *
- * libwebsockets speaks HTTP/1.1; node/http.c is the only file that includes it. The worker
+ * libwebsockets reads HTTP/1.1; node/http.c is the only file that includes it. The worker
  * accepts and hands sockets over: those of the API listener as they are, those of the browser
  * listener after node/head.c has looked at them and found no WebSocket upgrade. The head of
  * every request, also of a second one on the same connection, is judged by node/gate.c before

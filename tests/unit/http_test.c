@@ -4,11 +4,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <netinet/tcp.h>
 #include <uv.h>
 
 #include "base/config.h"
@@ -193,24 +195,35 @@ static void client_readable(uv_poll_t *poll, int status, int events)
     uv_poll_stop(poll);
 }
 
-/* The server's end of a new connection; the other one becomes a client. */
-static struct client *client_open(struct world *w, bool api)
+/* Connects; *server is the server's end, the result the client's. */
+static int open_pair(const struct world *w, int *server)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof address;
-    assert_true(w->client_count < CLIENTS_MAX);
-    struct client *c = &w->clients[w->client_count++];
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);
     assert_int_equal(listen(listener, 1), 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(c->fd, (struct sockaddr *)&address, size), 0);
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    assert_true(fd >= 0);
-    int small = 4096;
-    if (w->narrow) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&address, size), 0);
+    *server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    assert_true(*server >= 0);
     close(listener);
+    int small = 4096;
+    int one = 1;
+    if (w->narrow) setsockopt(*server, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    setsockopt(*server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return client;
+}
+
+/* A connection whose other end is with the server. */
+static struct client *client_open(struct world *w, bool api)
+{
+    int fd;
+    assert_true(w->client_count < CLIENTS_MAX);
+    struct client *c = &w->clients[w->client_count++];
+    c->fd = open_pair(w, &fd);
     assert_int_equal(fcntl(c->fd, F_SETFL, O_NONBLOCK), 0);
     c->world = w;
     assert_int_equal(uv_poll_init_socket(&w->loop, &c->poll, c->fd), 0);
@@ -885,6 +898,55 @@ static void http_api_connection_is_kept_alive(void **state)
     wait_for_close(c);
 }
 
+enum { QUICK_ROUNDS = 20000 };
+
+struct quick {
+    pthread_t thread;
+    uv_async_t done;
+    int fd;
+    int rounds; /* that were answered */
+};
+
+/* Sends the next head as soon as it has the answer, and the body after the head. */
+static void *quick_run(void *arg)
+{
+    static const char head[] =
+        "POST /v1/inbox/bob/ack HTTP/1.1\r\n" HOST AUTH "Content-Length: 2\r\n\r\n";
+    struct quick *q = arg;
+    char bytes[4096];
+    for (q->rounds = 0; q->rounds < QUICK_ROUNDS; q->rounds++) {
+        if (send(q->fd, head, sizeof head - 1, MSG_NOSIGNAL) < 0) break;
+        if (send(q->fd, "{}", 2, MSG_NOSIGNAL) < 0) break;
+        ssize_t n = recv(q->fd, bytes, sizeof bytes, 0);
+        if (n < 12 || memcmp(bytes, "HTTP/1.1 400", 12) != 0) break;
+    }
+    uv_async_send(&q->done);
+    return NULL;
+}
+
+static void quick_done(uv_async_t *async)
+{
+    uv_close((uv_handle_t *)async, NULL);
+}
+
+/* The library, when it wrote the answers itself, now and then had the next head first. */
+static void http_quick_client_is_never_cut_off(void **state)
+{
+    struct world *w = *state;
+    struct quick q = {0};
+    int fd;
+    q.fd = open_pair(w, &fd);
+    assert_int_equal(uv_async_init(&w->loop, &q.done, quick_done), 0);
+    peal_http_adopt(w->http, fd, true);
+    assert_int_equal(pthread_create(&q.thread, NULL, quick_run, &q), 0);
+    while (!uv_is_closing((uv_handle_t *)&q.done))
+        turn(w);
+    pthread_join(q.thread, NULL);
+    uv_run(&w->loop, UV_RUN_NOWAIT); /* the handle is on our stack */
+    close(q.fd);
+    assert_int_equal(q.rounds, QUICK_ROUNDS);
+}
+
 static void http_request_in_single_bytes_is_answered(void **state)
 {
     struct world *w = *state;
@@ -1032,6 +1094,7 @@ int main(void)
         TEST(http_upgrade_after_a_first_request_is_refused),
         TEST(http_smuggled_request_is_never_answered),
         TEST(http_api_connection_is_kept_alive),
+        TEST(http_quick_client_is_never_cut_off),
         TEST(http_request_in_single_bytes_is_answered),
         TEST(http_large_body_and_large_answer_pass),
         TEST(http_client_that_says_half_a_head_and_closes_is_let_go),
