@@ -112,12 +112,15 @@ def event_fields(line):
 class Peal:
     """A process `peal VERB -c FILE`; by default all in one process, `peal dev`."""
 
-    def __init__(self, directory, config=None, verb="dev", args=(), env=None):
-        """config: top-level settings that replace those of the harness."""
+    def __init__(self, directory, config=None, verb="dev", args=(), env=None, wrapper=()):
+        """config: top-level settings that replace those of the harness.
+
+        wrapper: a command in front that becomes the program by exec, such as prlimit."""
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.verb = verb
         self.args = list(args)
+        self.wrapper = list(wrapper)
         self.env = {**os.environ, **(env or {})}
         any_port = "tcp://127.0.0.1:*"
         self.config = {
@@ -173,7 +176,7 @@ class Peal:
         path.write_text(json.dumps(self.config, ensure_ascii=False, indent=1), encoding="utf-8")
         path.chmod(0o600)
         self.process = subprocess.Popen(
-            [str(program()), self.verb, "-c", str(path), *self.args],
+            [*self.wrapper, str(program()), self.verb, "-c", str(path), *self.args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
