@@ -140,9 +140,9 @@ static bool take(struct cursor *c, struct token *out)
     }
 }
 
-/* Skips one value with all that is inside it. An explicit stack of what is still to come, one
- * counter per level, so that input cannot exhaust ours. */
-static bool skip(struct cursor *c)
+/* Skips one value, which lies `above` levels deep, with all that is inside it. An explicit stack of
+ * what is still to come, one counter per level, so that input cannot exhaust ours. */
+static bool skip(struct cursor *c, size_t above)
 {
     uint64_t todo[PEAL_WIRE_DEPTH];
     size_t depth = 0;
@@ -156,7 +156,7 @@ static bool skip(struct cursor *c)
         struct token token;
         if (!take(c, &token)) return false;
         if (token.kind != T_ARRAY && token.kind != T_MAP) continue;
-        if (depth + 1 == PEAL_WIRE_DEPTH) return false;
+        if (above + depth + 1 == PEAL_WIRE_DEPTH) return false;
         todo[++depth] = token.kind == T_MAP ? token.number * 2 : token.number;
     }
 }
@@ -165,7 +165,7 @@ enum peal_err peal_wire_check(struct peal_span bytes)
 {
     struct cursor c = {(const unsigned char *)bytes.at,
                        (const unsigned char *)bytes.at + bytes.size};
-    return skip(&c) && left(&c) == 0 ? PEAL_OK : PEAL_EBAD_MESSAGE;
+    return skip(&c, 0) && left(&c) == 0 ? PEAL_OK : PEAL_EBAD_MESSAGE;
 }
 
 /* ---- fields ---------------------------------------------------------------------------- */
@@ -449,7 +449,7 @@ static enum peal_err read_frame(struct cursor *c, struct peal_frame *out)
         given--;
     }
     for (; given > 0; given--) /* fields of a newer version */
-        if (!skip(c)) return PEAL_EBAD_MESSAGE;
+        if (!skip(c, 1)) return PEAL_EBAD_MESSAGE;
     return left(c) == 0 ? PEAL_OK : PEAL_EBAD_MESSAGE;
 }
 
@@ -539,7 +539,7 @@ enum peal_err peal_envelope_decode(struct peal_span bytes, struct peal_envelope 
         if (!fine) return PEAL_EBAD_MESSAGE;
     }
     for (uint64_t more = token.number - 2 - ENVELOPE_FIELDS; more > 0; more--)
-        if (!skip(&c)) return PEAL_EBAD_MESSAGE;
+        if (!skip(&c, 1)) return PEAL_EBAD_MESSAGE;
     if (left(&c) != 0) return PEAL_EBAD_MESSAGE;
     if (env.group.size == 0 || env.data.at == NULL) return PEAL_EBAD_MESSAGE;
     *out = env;
