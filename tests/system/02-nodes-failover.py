@@ -2,8 +2,8 @@
 
 import pytest
 
-from doors import Push
-from native import Native
+from doors import Push, Rpc
+from native import Error, Native
 from tokens import token
 
 CONFIG = {
@@ -109,6 +109,33 @@ def test_router_killed_and_started_again_is_told_and_healed(cluster):
     check_room_goes_on(up_to_all(bob, room), room, last=5)
     ann.close()
     bob.close()
+
+
+def test_client_that_comes_while_the_router_is_away_is_welcomed_and_joined_later(cluster):
+    router, (a, _) = cluster
+    with Native(a.url, token("watch")) as watch:
+        router.kill()
+        assert watch.next("degraded")["on"] is True
+        with Native(a.url, token("late"), groups=["room:1"]) as late:
+            assert late.welcome["groups"]["room:1"] == {"recovered": "pending"}
+            assert late.next("degraded")["on"] is True
+            with pytest.raises(Error) as refused:
+                late.command("publish", group="room:1", data=1)
+            assert refused.value.code == "no_router"
+            assert refused.value.frame["retry"] == "later"
+
+            router.start()
+            joined = {late.next("joined")["group"] for _ in range(2)}
+            assert joined == {"room:1", "user:late"}
+            late.command("publish", group="room:1", data=2)
+            assert late.next("message")["data"] == 2
+
+
+def test_acknowledged_door_of_a_router_stores_without_any_node(start_cluster):
+    router, _ = start_cluster(0, CONFIG)
+    with Rpc(router.doors["rpc"]) as rpc:
+        assert rpc.publish(user="ann", data=1)["ack"] == "stored"
+        assert rpc.publish(group="room:1", data=1)["ack"] == "routed"
 
 
 def test_node_killed_then_client_resumes_at_the_other_without_loss(cluster):

@@ -211,6 +211,55 @@ def test_restart_keeps_epoch_offsets_and_unread(server):
         assert shape(up_to_now(server, client)) == [(1, 1), 2, 3]
 
 
+# What goes, and how that is told
+
+
+def test_messages_over_the_count_are_evicted_and_told_as_a_gap(start_peal):
+    server = start_peal({"groups": [{"match": "user:{id}", "durable": True, "keep": {"messages": 3}}]})
+    for n in range(5):
+        publish(server, n)
+    with connect(server) as client:
+        assert client.welcome["inbox"]["unread"] == 3
+        gap, *messages = up_to_now(server, client)
+        assert (gap["type"], gap["why"]) == ("gap", "evicted")
+        assert (gap["from"], gap["to"]) == (1, 2)
+        assert shape(messages) == [3, 4, 5]
+
+
+def test_message_past_its_ttl_is_skipped(server):
+    publish(server, "stays")
+    publish(server, "goes", ttl_ms=1)
+    publish(server, "stays too")
+    with connect(server) as client:
+        assert shape(up_to_now(server, client)) == [1, (2, 2), 3]
+
+
+def test_ack_leaves_unread_what_is_kept_until_it_is_read(start_peal):
+    policy = {"match": "user:{id}", "durable": True, "keep": {"until": "read"}}
+    server = start_peal({"groups": [policy]})
+    for n in range(3):
+        publish(server, n)
+    with connect(server) as client:
+        client.messages(3)
+        assert ack(client, 3)["unread"] == 3
+        assert client.command("read", upto=1)["unread"] == 2
+    with connect(server) as client:
+        assert client.welcome["inbox"]["unread"] == 2
+        assert [m["read"] for m in client.command("inbox")["messages"]] == [False, False, True]
+
+
+def test_inbox_of_4000_messages_is_replayed_as_a_whole(start_peal):
+    keep = {"messages": 8192, "bytes": "64MiB"}
+    server = start_peal({"groups": [{"match": "user:{id}", "durable": True, "keep": keep}]})
+    text = "x" * 1000
+    for start in range(0, 4000, 500):
+        batch = [{"user": "alice", "text": text} for _ in range(500)]
+        results = server.api.post("/v1/publish", batch).json["results"]
+        assert [r["offset"] for r in results] == list(range(start + 1, start + 501))
+    with connect(server) as client:
+        assert shape(up_to_now(server, client)) == list(range(1, 4001))
+
+
 # The dialect without an ack
 
 

@@ -255,12 +255,32 @@ def test_head_of_too_many_lines_is_431(server):
         assert ws.status == 101
 
 
+def test_api_port_refuses_floods_of_headers_too(server):
+    http = server.api
+    get = f"GET /livez HTTP/1.1\r\nHost: {http.address}\r\n"
+    many = "".join(f"X-{n}: 1\r\n" for n in range(500))
+    for head in (get + "X: " + "x" * 20000 + "\r\n\r\n", get + many + "\r\n", get + "X" * 20000):
+        assert status(http.exchange(head.encode())) == 431
+    assert http.get("/livez").status == 200
+
+
 def test_head_may_arrive_byte_by_byte(server):
     raw = request(server)
     with server.web.connect() as sock:
         for at in range(len(raw)):
             sock.sendall(raw[at : at + 1])
         assert status(sock.recv(4096)) == 101
+
+
+def test_api_port_cuts_slow_requests(server):
+    slow = []
+    for piece in (b"", b"GET /livez HT", b"POST /v1/publish HTTP/1.1\r\nHost: a\r\n"):
+        slow.append(server.api.connect())
+        slow[-1].sendall(piece)
+    assert server.api.get("/livez").status == 200
+    for sock in slow:
+        read_to_end(sock)
+        sock.close()
 
 
 def timeouts(server):
