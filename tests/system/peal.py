@@ -121,7 +121,8 @@ class Peal:
         self.verb = verb
         self.args = list(args)
         self.wrapper = list(wrapper)
-        self.env = {**os.environ, **(env or {})}
+        suppressions = {"TSAN_OPTIONS": f"suppressions={ROOT / 'tests/tsan.supp'}"}
+        self.env = {**suppressions, **os.environ, **(env or {})}
         any_port = "tcp://127.0.0.1:*"
         self.config = {
             "listen": "127.0.0.1:0",
