@@ -1,5 +1,7 @@
 """One router, two nodes, three processes: what one of them does must not show at the edge."""
 
+import signal
+
 import pytest
 
 from doors import Push, Rpc
@@ -165,6 +167,43 @@ def test_node_killed_then_client_resumes_at_the_other_without_loss(cluster):
     for group in ("room:1", "user:ann"):
         mine = [(m["offset"], m["data"]) for m in got if m["group"] == group]
         assert mine == [(n + 1, n) for n in range(21)]
+
+
+def test_router_that_sleeps_is_told_and_nothing_is_lost_when_it_wakes(cluster):
+    router, (a, _) = cluster
+    with Native(a.url, token("ann"), groups=["room:1"]) as ann:
+        publish(a, group="room:1", data=0)
+        publish(a, user="ann", data=0)
+        router.signal(signal.SIGSTOP)
+        assert ann.next("degraded")["on"] is True
+        answer = a.api.post("/v1/publish", {"group": "room:1", "data": "lost"})
+        assert answer.status == 503
+        router.signal(signal.SIGCONT)
+        assert ann.next("degraded")["on"] is False
+        publish(a, group="room:1", data=1)
+        publish(a, user="ann", data=1)
+        frames = ann.messages(4)
+        assert [m["data"] for m in frames if m["group"] == "room:1"] == [0, 1]
+        assert [m["data"] for m in frames if m["group"] == "user:ann"] == [0, 1]
+        assert ann.settled() == []
+
+
+def test_node_that_sleeps_catches_up_when_it_wakes(cluster):
+    router, (a, b) = cluster
+    with Native(a.url, token("ann"), groups=["room:1"]) as ann:
+        with Native(b.url, token("bob"), groups=["room:1"]) as bob:
+            a.signal(signal.SIGSTOP)
+            # Longer than a node may be silent: the router has forgotten it when it wakes.
+            router.wait_for("node.down", reason="silent")
+            for n in range(500):
+                publish(b, group="room:1", data=n)
+                publish(b, user="ann", data=n)
+            assert collect(bob, 500) == [(n + 1, n) for n in range(500)]
+            a.signal(signal.SIGCONT)
+            messages = ann.messages(1000)
+            for group in ("room:1", "user:ann"):
+                mine = [(m["offset"], m["data"]) for m in messages if m["group"] == group]
+                assert mine == [(n + 1, n) for n in range(500)]
 
 
 def test_node_started_again_serves_its_clients_again(cluster):

@@ -245,6 +245,7 @@ class Peal:
         """SIGTERM, then waits; the exit code must be `expect`."""
         if self.running:
             self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGCONT)  # for who was stopped when a test failed
         try:
             code = self.exit_code()
         except subprocess.TimeoutExpired:

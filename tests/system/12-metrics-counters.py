@@ -1,0 +1,79 @@
+"""Counters that must add up: nothing is lost without being counted."""
+
+import pytest
+
+from doors import Push, Rpc
+from native import Error, Native
+from rawws import RawWebSocket
+from tokens import token
+
+CONFIG = {
+    "log_level": "debug",
+    "routes": [{"path": "/live", "dialect": "raw", "identity": "anonymous", "join": ["live"]}],
+    "groups": [
+        {"match": "live", "join": "anyone", "history": {"messages": 0}},
+        {"match": "user:{id}", "durable": True, "keep": {"messages": 20}},
+    ],
+}
+
+
+def read_metrics(server):
+    lines = server.api.get("/metrics").body.decode().splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: int(value) for name, value in pairs}
+
+
+def total(metrics, name):
+    """Of a counter over all its labels."""
+    return sum(value for key, value in metrics.items() if key.split("{")[0] == name)
+
+
+def test_counters_add_up_after_every_kind_of_delivery_loss_and_refusal(start_peal):
+    server = start_peal(CONFIG)
+    mute = [RawWebSocket(server.url, "/live", rcvbuf=4096) for _ in range(3)]
+    readers = [Native(server.url, token(f"u{n}"), groups=["live", "kept"]) for n in range(3)]
+    text = "x" * 30000
+    for n in range(150):
+        batch = [
+            {"group": "live", "text": text},
+            {"group": "kept", "text": text},
+            {"user": "u1", "data": n, "message_id": f"id-{n % 50}"},
+        ]
+        assert server.api.post("/v1/publish", batch).status == 200
+        for reader in readers:
+            reader.messages(2)
+    with Push(server.doors["pull"]) as push:
+        push.send_bytes(b"\xc1")
+        push.send([{"group": "kept", "data": "last"}, {"data": 2}, {"group": "", "data": 3}])
+        assert readers[0].next("message")["data"] == "last"
+    with Rpc(server.doors["rpc"]) as rpc:
+        rpc.call([{"group": "kept", "data": 1}, {"group": "a\n", "data": 1}])
+    with pytest.raises(Error):
+        readers[0].command("publish", group="elsewhere", data=1)
+    for client in mute:
+        client.sock.close()
+    for client in readers:
+        client.abort()
+    ended = 0
+    for _ in mute + readers:
+        ended = server.wait_for("conn.ended", ended) + 1
+
+    metrics = read_metrics(server)
+    assert metrics["peal_connections"] == 0
+    assert metrics["peal_connections_opened_total"] == 6
+    assert total(metrics, "peal_connections_closed_total") == 6
+    assert metrics['peal_connections_closed_total{reason="slow"}'] == 3
+    # Node: what was due was written or dropped.
+    due = metrics["peal_frames_due_total"]
+    assert due == metrics["peal_frames_written_total"] + total(metrics, "peal_frames_dropped_total")
+    assert metrics['peal_frames_dropped_total{reason="slow"}'] > 0
+    # Router: what was accepted was numbered, seen before or refused.
+    accepted = metrics["peal_publishes_accepted_total"]
+    numbered = metrics["peal_publishes_numbered_total"]
+    duplicate = metrics["peal_publishes_duplicate_total"]
+    assert accepted == numbered + duplicate + total(metrics, "peal_publishes_refused_total")
+    assert duplicate == 100
+    # Store: what was stored is there, or gone for a reason that is counted.
+    gone = sum(metrics[f"peal_store_{why}_total"] for why in ("settled", "expired", "evicted"))
+    there = len(server.api.get("/v1/inbox/u1?limit=200").json["messages"])
+    assert metrics["peal_store_stored_total"] == 50 == gone + there
