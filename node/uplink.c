@@ -13,6 +13,7 @@
 enum {
     JOIN_RETRY_MS = 2000, /* an unanswered join is asked again; joining twice is harmless */
     SYNC_PAGE = 1000,     /* groups per SYNC frame */
+    SYNC_RETRY_MS = 2000, /* a sync that nobody confirmed is sent again */
 };
 
 struct link {
@@ -20,6 +21,9 @@ struct link {
     uint64_t boot;
     uint64_t seq;
     uint64_t heard_ms;
+    uint64_t sync;           /* number of the last SYNC */
+    bool sync_waits;         /* and it was not confirmed yet */
+    uint64_t sync_ms;        /* when it was sent */
     struct peal_link groups; /* that live on this router */
 };
 
@@ -195,7 +199,7 @@ static void group_free(struct peal_uplink *up, struct group *g)
 static void sync_page(struct peal_uplink *up, size_t link, struct peal_position *positions,
                       size_t count, uint64_t flags)
 {
-    struct peal_frame sync = {.type = PEAL_F_SYNC, .flags = flags};
+    struct peal_frame sync = {.type = PEAL_F_SYNC, .seq = up->links[link].sync, .flags = flags};
     sync.positions.at = positions;
     sync.positions.count = count;
     if (send_frame(up, link, &sync) != PEAL_OK)
@@ -208,7 +212,11 @@ static void sync_link(struct peal_uplink *up, size_t link)
     struct peal_position page[SYNC_PAGE];
     size_t count = 0;
     uint64_t flags = PEAL_FLAG_FIRST;
-    up->links[link].up = true;
+    struct link *l = &up->links[link];
+    l->up = true;
+    l->sync++;
+    l->sync_waits = true;
+    l->sync_ms = up->now_ms;
     peal_count(PEAL_M_LINK_SYNCS, 1);
     PEAL_LIST_EACH(&up->links[link].groups, it, after)
     {
@@ -371,6 +379,12 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
         peal_log(PEAL_LOG_ERROR, "link.bad_answer", "link=%zu code=%s", link, peal_err_word(err));
         return; /* the request times out */
     }
+    if (letter->frame.type == PEAL_F_SYNCED) {
+        struct link *l = &up->links[link];
+        if (letter->frame.seq == l->sync) l->sync_waits = false;
+        peal_letter_unref(letter);
+        return;
+    }
     post(up, (uint8_t)(letter->frame.req >> PEAL_REQ_WORKER_SHIFT), letter);
     peal_letter_unref(letter);
 }
@@ -484,6 +498,15 @@ static void check_links(struct peal_uplink *up)
     tell_links(up);
 }
 
+/* What was given to a connection that then broke is lost without a word, also a SYNC. */
+static void retry_syncs(struct peal_uplink *up)
+{
+    for (size_t i = 0; i < up->link_count; i++) {
+        struct link *l = &up->links[i];
+        if (l->up && l->sync_waits && up->now_ms - l->sync_ms >= SYNC_RETRY_MS) sync_link(up, i);
+    }
+}
+
 static void retry_joins(struct peal_uplink *up)
 {
     PEAL_LIST_EACH(&up->pendings, it, after)
@@ -507,6 +530,7 @@ void peal_uplink_on_tick(struct peal_uplink *up)
         peal_letter_unref(note);
     }
     retry_joins(up);
+    retry_syncs(up);
     if (up->now_ms < up->beat_due_ms) return;
     up->beat_due_ms = up->now_ms + PEAL_BEAT_MS;
     check_links(up);

@@ -308,6 +308,7 @@ static const struct {
     FRAME(STATE, F_group, F_upto, F_offsets, F_unread, F_rev, F_flags),
     FRAME(SKIP, F_group, F_from, F_to),
     FRAME(GAP, F_group, F_from, F_to, F_why),
+    FRAME(SYNCED, F_seq),
 };
 #undef FRAME
 

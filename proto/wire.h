@@ -47,6 +47,8 @@ enum peal_frame_type {
     /* inside a PAGE only */
     PEAL_F_SKIP, /* group from to: nothing there, by intent */
     PEAL_F_GAP,  /* group from to why: lost */
+    /* router -> node, ROUTER socket; here because numbers never change */
+    PEAL_F_SYNCED, /* seq: the SYNC with this seq has been taken, to its last page */
     PEAL_FRAME_TYPES
 };
 

@@ -428,7 +428,10 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
             PEAL_ASSERT(false); /* a row that is there costs no memory */
         join(s, node, PEAL_CALL_SYNC, peer, 0, at);
     }
-    if (frame->flags & PEAL_FLAG_LAST) peal_table_end_sync(&s->table, node);
+    if (!(frame->flags & PEAL_FLAG_LAST)) return;
+    peal_table_end_sync(&s->table, node);
+    struct peal_frame synced = {.type = PEAL_F_SYNCED, .seq = frame->seq};
+    reply_frame(s, peer, &synced);
 }
 
 /* ---- pages and marks --------------------------------------------------------------------- */

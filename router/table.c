@@ -26,6 +26,9 @@ struct peal_node_entry *peal_table_ensure_node(struct peal_table *t, uint64_t bo
     node = calloc(1, sizeof *node);
     if (node == NULL) return NULL;
     node->boot = boot;
+    /* A node that was dropped and comes back must see that this is another entry, without its
+     * rows: its sequence starts where the old one never was. */
+    node->seq = ++t->linked << 32;
     node->seen_ms = t->now_ms;
     peal_link_init(&node->rows);
     peal_link_init(&node->dirty);

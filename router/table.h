@@ -46,7 +46,7 @@ struct peal_group_entry {
 struct peal_node_entry {
     struct peal_map_node node;
     uint64_t boot; /* the key points here */
-    uint64_t seq;  /* of the last batch with entries */
+    uint64_t seq;  /* of the last batch with entries; starts where no other entry was */
     uint64_t seen_ms;
     uint64_t sync_round; /* grows with every FIRST page */
     struct peal_link rows;
@@ -72,6 +72,7 @@ struct peal_table {
     uint64_t boot; /* of this router */
     uint64_t now_ms;
     uint64_t created; /* group entries so far: part of their epochs */
+    uint64_t linked;  /* node entries so far: where their sequences start */
     struct peal_map groups;
     struct peal_map nodes;
     struct peal_link dirty;

@@ -300,7 +300,8 @@ static enum peal_err uplink_send(void *ctx, size_t link, struct peal_span frame)
     struct node *node = ctx;
     (void)link;
     if (node->sim->faults && chance(node->sim, 2)) return PEAL_EQUEUE_FULL;
-    if (node->sim->shard == NULL) return PEAL_OK; /* into a connection that is dead */
+    /* Into a connection that is dead, or about to die. */
+    if (node->sim->shard == NULL || (node->sim->faults && chance(node->sim, 3))) return PEAL_OK;
     struct peal_bytes *bytes = peal_bytes_new(frame.at, frame.size);
     assert_true(put(&node->sim->rpc, node->boot, bytes));
     return PEAL_OK;

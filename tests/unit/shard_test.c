@@ -199,7 +199,7 @@ static void shard_link_is_answered_by_a_beat(void **state)
     assert_int_equal(peal_frame_decode(peal_bytes_span(w->batches[0]), &batch), PEAL_OK);
     assert_int_equal(batch.type, PEAL_F_BATCH);
     assert_int_equal(batch.boot, 1000);
-    assert_int_equal(batch.seq, 0);
+    assert_true(batch.seq != 0); /* each entry of a node starts at a place of its own */
     assert_int_equal(batch.entries.count, 0);
     peal_frame_fini(&batch);
 }
@@ -214,7 +214,7 @@ static void shard_joined_names_the_offset_after_which_messages_follow(void **sta
     assert_int_equal(w->batch_count, 0); /* nobody wanted them */
     join(w, 42, 9, "room");
     last_entry(w, 0, &batch, &entry);
-    assert_int_equal(batch.seq, 1);
+    assert_int_equal(batch.seq & UINT32_MAX, 1);
     assert_int_equal(entry.type, PEAL_F_JOINED);
     assert_int_equal(entry.req, 9);
     assert_int_equal(entry.offset, 2);

@@ -316,6 +316,28 @@ static void uplink_full_worker_is_told_that_letters_were_lost(void **state)
     assert_int_equal(w->posted[0][2]->env.offset, 44);
 }
 
+static void uplink_sync_that_nobody_confirms_is_sent_again(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
+    uint64_t first = w->sent[0].seq;
+    forget(w);
+    pass(w, 2500);
+    assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
+    assert_true(w->sent[0].seq > first);
+    struct peal_frame synced = {.type = PEAL_F_SYNCED, .seq = w->sent[0].seq};
+    struct peal_buf buf = {0};
+    peal_frame_encode(&synced, &buf);
+    peal_uplink_on_answer(w->up, 0, peal_buf_span(&buf));
+    peal_buf_fini(&buf);
+    batch(w, 5, 0, NULL);
+    forget(w);
+    pass(w, 2500);
+    for (size_t i = 0; i < w->sent_count; i++)
+        assert_int_not_equal(w->sent[i].type, PEAL_F_SYNC);
+}
+
 static void uplink_garbage_from_the_link_is_no_crash_but_a_sync(void **state)
 {
     struct world *w = *state;
@@ -342,6 +364,7 @@ int main(void)
         TEST(uplink_join_ordered_while_the_router_is_away_is_asked_later),
         TEST(uplink_last_leave_is_told_to_the_router),
         TEST(uplink_full_worker_is_told_that_letters_were_lost),
+        TEST(uplink_sync_that_nobody_confirms_is_sent_again),
         TEST(uplink_garbage_from_the_link_is_no_crash_but_a_sync),
     };
     return cmocka_run_group_tests_name("uplink", tests, NULL, NULL);
