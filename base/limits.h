@@ -11,6 +11,7 @@ enum {
     PEAL_COLLAPSE_MAX = 200,    /* bytes of a collapse key */
     PEAL_TOKEN_MAX = 8192,      /* bytes of a token; a JWT with many groups is 2 KiB */
     PEAL_SLOTS = 1024,          /* of the table that hashes groups onto routers */
+    PEAL_PUBLISH_BYTES_MAX = 64 << 20, /* of data times targets in one publish call */
     PEAL_BATCH_MESSAGES = 1000, /* objects in one publish call */
     PEAL_JSON_DEPTH = 32,       /* nesting of what clients and publishers send */
     PEAL_WIRE_DEPTH = 32,       /* nesting of msgpack; msgpack-c's own limit is the same */

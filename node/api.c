@@ -127,7 +127,9 @@ static void publish_done(void *ctx, const struct peal_pubcall_result *results, s
 static void publish(struct peal_api_call *call, struct peal_span body)
 {
     const struct peal_config *config = call->hub->config;
-    struct peal_publish_limits limits = {config->limits.message, config->limits.users_per_publish};
+    struct peal_publish_limits limits = {.message_bytes = config->limits.message,
+                                         .targets = config->limits.users_per_publish,
+                                         .total_bytes = PEAL_PUBLISH_BYTES_MAX};
     struct peal_publish_request request;
     char why[160] = "";
     enum peal_err err = peal_publish_decode(body, &limits, &request, why, sizeof why);

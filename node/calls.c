@@ -63,6 +63,8 @@ static void call_done(struct peal_request *request, const struct peal_frame *ans
                                                : "the router refused");
     } else if (call->kind == PEAL_CONN_CALL_PUBLISH) {
         published(conn, id, answer);
+    } else if (call->kind == PEAL_CONN_CALL_ACK) {
+        /* Nothing is said: the state that follows says it. */
     } else if (call->kind == PEAL_CONN_CALL_READ) {
         struct peal_event event = {
             .type = PEAL_EVENT_OK, .id = id, .unread = answer->unread, .rev = answer->rev};

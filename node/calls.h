@@ -1,8 +1,8 @@
 /* node/calls.h: requests to a router on behalf of one command, and the reply when they are
  * answered.
  *
- * Each ends in exactly one reply or error that carries the command's id, also after silence of the
- * router; or in none, when the connection goes first.
+ * Each (but an ack) ends in exactly one reply or error that carries the command's id, also after
+ * silence of the router; or in none, when the connection goes first.
  *
  * Thread: the worker. Memory: a call belongs to its connection. */
 #ifndef PEAL_NODE_CALLS_H
@@ -10,7 +10,12 @@
 
 #include "node/conn.h"
 
-enum peal_conn_call_kind { PEAL_CONN_CALL_PUBLISH, PEAL_CONN_CALL_READ, PEAL_CONN_CALL_INBOX };
+enum peal_conn_call_kind {
+    PEAL_CONN_CALL_PUBLISH,
+    PEAL_CONN_CALL_ACK, /* answered only when it failed */
+    PEAL_CONN_CALL_READ,
+    PEAL_CONN_CALL_INBOX
+};
 
 /* Sends frame to the router of group. */
 void peal_call_router(struct peal_conn *conn, enum peal_conn_call_kind kind, struct peal_span id,

@@ -26,9 +26,20 @@ size_t peal_conn_room(const struct peal_conn *conn)
     return conn->outq.bytes >= half ? 0 : half - conn->outq.bytes;
 }
 
+/* Many messages may be queued in one turn, which says nothing of the client yet: only what the
+ * kernel does not take either is a full queue. Writing may find the connection gone. */
+static bool make_room(struct peal_conn *conn)
+{
+    if (peal_outq_empty(&conn->outq)) return false;
+    uint32_t before = conn->outq.bytes;
+    conn->hub->io.write(conn->hub->io.ctx, conn);
+    return conn->open && conn->outq.bytes < before;
+}
+
 enum peal_err peal_conn_deliver(struct peal_conn *conn, struct peal_bytes *frame)
 {
     enum peal_err err = peal_outq_push(&conn->outq, frame);
+    if (err != PEAL_OK && make_room(conn)) err = peal_outq_push(&conn->outq, frame);
     if (err != PEAL_OK) return err;
     peal_count(PEAL_M_DUE, 1);
     conn->hub->io.output(conn->hub->io.ctx, conn);
@@ -40,6 +51,10 @@ static enum peal_err push_control(struct peal_conn *conn, struct peal_bytes *fra
 {
     if (frame == NULL) return PEAL_ENOMEM;
     enum peal_err err = peal_outq_push_control(&conn->outq, frame);
+    if (err != PEAL_OK && conn->open && make_room(conn))
+        err = peal_outq_push_control(&conn->outq, frame);
+    /* A reply larger than the limits goes alone, as a large message does. */
+    if (err != PEAL_OK && peal_outq_empty(&conn->outq)) err = peal_outq_push(&conn->outq, frame);
     peal_bytes_unref(frame);
     if (err != PEAL_OK) return err;
     peal_count(PEAL_M_DUE, 1);
@@ -159,19 +174,23 @@ void peal_conn_on_pong(struct peal_conn *conn, struct peal_span payload)
     if (m != NULL) peal_group_ack(conn->hub, m->group, upto);
 }
 
-void peal_conn_on_frames(struct peal_conn *conn, uint32_t frames, bool in_message)
+bool peal_conn_count(struct peal_conn *conn, uint32_t frames)
 {
-    if (!conn->open) return;
     uint64_t now_ms = conn->hub->now_ms;
     if (now_ms - conn->frames_ms >= 1000) {
         conn->frames_ms = now_ms;
         conn->frames = 0;
     }
     conn->frames += frames;
-    if (conn->frames > PEAL_FRAMES_PER_S) {
+    if (conn->frames > PEAL_FRAMES_PER_S)
         peal_conn_close(conn, 4129, "rate_limited", PEAL_M_CLOSED_POLICY);
-        return;
-    }
+    return conn->open;
+}
+
+void peal_conn_on_frames(struct peal_conn *conn, uint32_t frames, bool in_message)
+{
+    if (!conn->open || !peal_conn_count(conn, frames)) return;
+    uint64_t now_ms = conn->hub->now_ms;
     if (in_message == (conn->message_due_ms != 0)) return;
     conn->message_due_ms = in_message ? now_ms + PEAL_CONTINUATION_MS : 0;
     rearm(conn);
@@ -523,9 +542,7 @@ void peal_conn_ack(struct peal_conn *conn, const struct peal_command *cmd)
         .type = PEAL_F_MARK, .group = peal_group_span(m->group), .flags = PEAL_FLAG_ACK};
     mark.offsets.at = cmd->offsets;
     mark.offsets.count = cmd->offset_count;
-    if (peal_hub_send(conn->hub, peal_group_span(m->group), &mark) != PEAL_OK)
-        peal_conn_error(conn, cmd->id, (struct peal_span){0}, PEAL_EQUEUE_FULL,
-                        "the node is busy, ack again");
+    peal_call_router(conn, PEAL_CONN_CALL_ACK, cmd->id, peal_group_span(m->group), &mark);
 }
 
 void peal_conn_read(struct peal_conn *conn, const struct peal_command *cmd)

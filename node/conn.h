@@ -33,7 +33,7 @@ struct peal_conn {
     char *hello_id;    /* JSON, while the welcome is owed */
     uint32_t member_count;
     uint32_t joins_owed; /* members whose position the welcome waits for */
-    bool has_token;      /* a good one was shown */
+    bool has_token;      /* one was shown, and is good or the route lenient */
     bool open;           /* not closing */
     bool greeted;        /* dialects with hello: a valid hello has come */
     bool welcomed;       /* and was answered; others are welcomed at once */
@@ -81,6 +81,8 @@ enum peal_err peal_conn_authenticate(struct peal_hub *hub, const struct peal_con
 /* The transport says: */
 void peal_conn_on_receive(struct peal_conn *conn, bool text, struct peal_span payload);
 void peal_conn_on_pong(struct peal_conn *conn, struct peal_span payload);
+/* Counts frames, or commands that came in one, against PEAL_FRAMES_PER_S. False: it is closing. */
+bool peal_conn_count(struct peal_conn *conn, uint32_t frames);
 void peal_conn_on_frames(struct peal_conn *conn, uint32_t frames, bool in_message);
 /* Bytes were sent: there may be room again. */
 void peal_conn_on_sent(struct peal_conn *conn);

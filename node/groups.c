@@ -15,8 +15,12 @@
 
 enum {
     FETCH_RETRY_MS = 500,  /* after a failed fetch */
+    ACK_RETRY_MS = 1000,   /* after an ack that the router did not confirm */
+    ACK_TRIES_ALONE = 60,  /* of a group without members */
     JOIN_REPEAT_MS = 5000, /* a JOIN the bus has not answered is ordered again */
 };
+
+static void ack_done(struct peal_request *request, const struct peal_frame *answer);
 
 /* ---- wanting a group ----------------------------------------------------------------------- */
 
@@ -47,7 +51,9 @@ static struct peal_group *group_new(struct peal_hub *hub, struct peal_span name)
     memcpy(g->name, name.at, name.size);
     g->name_size = name.size;
     g->policy = peal_group_policy(hub->config, name);
+    g->hub = hub;
     g->inbox = peal_group_is_inbox(name);
+    peal_request_init(&g->ack, ack_done);
     peal_link_init(&g->asking);
     peal_link_init(&g->acking);
     peal_link_init(&g->live);
@@ -56,12 +62,10 @@ static struct peal_group *group_new(struct peal_hub *hub, struct peal_span name)
     return g;
 }
 
-static void send_ack(struct peal_hub *hub, struct peal_group *g);
-
 static void group_free(struct peal_hub *hub, struct peal_group *g)
 {
     PEAL_ASSERT(g->member_count == 0);
-    if (g->ack_upto != 0) send_ack(hub, g);
+    peal_request_cancel(hub, &g->ack);
     /* If the bus has no room it goes on sending; such messages find no group here, and the next
      * join or a sync puts it right. */
     enum peal_err err = peal_hub_order(hub, PEAL_ORDER_LEAVE, 0, peal_group_span(g));
@@ -134,6 +138,7 @@ void peal_member_pump(struct peal_member *m)
 {
     struct peal_group *g = m->group;
     if (m->state != PEAL_MEMBER_BEHIND || !m->conn->open || !g->joined) return;
+    if (m->conn->full) return; /* peal_conn_on_sent pumps again */
     if (peal_request_waits(&m->fetch) || !peal_list_empty(&m->waiting)) return;
     /* The decision that a welcome waits for may need a page; messages wait for the welcome. */
     bool deciding = m->answer != PEAL_ANSWER_NONE && m->recovered == PEAL_RECOVERED_PENDING;
@@ -241,7 +246,7 @@ void peal_member_remove(struct peal_member *m)
     m->conn->member_count--;
     free(m->id);
     free(m);
-    if (--g->member_count == 0) group_free(hub, g);
+    if (--g->member_count == 0 && g->ack_upto == 0) group_free(hub, g);
 }
 
 /* ---- pages --------------------------------------------------------------------------------- */
@@ -297,6 +302,18 @@ static bool page_has_gap(const struct peal_frame *page)
     return gap;
 }
 
+/* A page did not fit: when there is room, or, where memory was short, after some time. */
+static void fetch_later(struct peal_member *m)
+{
+    struct peal_hub *hub = m->conn->hub;
+    if (!peal_outq_empty(&m->conn->outq)) {
+        m->conn->full = true;
+        return;
+    }
+    m->retry_ms = hub->now_ms + FETCH_RETRY_MS;
+    peal_list_append(&hub->fetch_wait, &m->waiting);
+}
+
 static void take_page(struct peal_member *m, const struct peal_frame *page)
 {
     struct peal_group *g = m->group;
@@ -321,8 +338,8 @@ static void take_page(struct peal_member *m, const struct peal_frame *page)
     }
     for (size_t i = 0; i < page->entries.count; i++) {
         if (!page_entry(m, page->entries.at[i])) {
-            m->conn->full = true;
-            return; /* the cursor is where the queue ended */
+            fetch_later(m); /* the cursor is where the queue ended */
+            return;
         }
         if (!m->conn->open) return;
     }
@@ -382,7 +399,10 @@ static void deliver(struct peal_group *g, struct peal_letter *letter)
         } else if (g->keeps || rendered[shape] == NULL) {
             /* It comes by a page, or its loss is told by one. */
             fall_behind(m, letter->env.epoch, letter->env.offset - 1);
-            conn->full = true;
+            if (!peal_outq_empty(&conn->outq))
+                conn->full = true;
+            else
+                fetch_later(m);
         } else {
             peal_count(PEAL_M_DUE, 1);
             peal_count(PEAL_M_DROPPED_SLOW, 1);
@@ -472,7 +492,7 @@ static void join_refused(struct peal_hub *hub, struct peal_group *g, enum peal_e
         struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_group);
         if (m->state == PEAL_MEMBER_JOINING) peal_conn_join_failed(m->conn, m, err);
     }
-    if (--g->member_count == 0) group_free(hub, g);
+    if (--g->member_count == 0 && g->ack_upto == 0) group_free(hub, g);
 }
 
 void peal_groups_on_position(struct peal_hub *hub, const struct peal_frame *frame)
@@ -518,6 +538,32 @@ void peal_groups_on_lost(struct peal_hub *hub)
 
 /* ---- acks and time --------------------------------------------------------------------------- */
 
+static void ack_after(struct peal_hub *hub, struct peal_group *g, uint64_t ms)
+{
+    g->ack_due_ms = hub->now_ms + ms;
+    peal_list_remove(&g->acking);
+    peal_list_append(ms == ACK_RETRY_MS ? &hub->ack_retries : &hub->acks, &g->acking);
+}
+
+/* The store has the ack, or it has to be said again: an ack is not forgotten while a router is
+ * away. A group that nobody is a member of any more stays for it, but not for ever. */
+static void ack_done(struct peal_request *request, const struct peal_frame *answer)
+{
+    struct peal_group *g = PEAL_FROM_LINK(request, struct peal_group, ack);
+    struct peal_hub *hub = g->hub;
+    if (answer != NULL && answer->code == PEAL_OK) {
+        if (g->ack_upto <= g->ack_sent) g->ack_upto = 0;
+        g->ack_tries = 0;
+    } else if (g->member_count == 0 && ++g->ack_tries >= ACK_TRIES_ALONE) {
+        g->ack_upto = 0;
+    }
+    if (g->ack_upto != 0)
+        ack_after(hub, g,
+                  answer != NULL && answer->code == PEAL_OK ? PEAL_ACK_JOIN_MS : ACK_RETRY_MS);
+    else if (g->member_count == 0)
+        group_free(hub, g);
+}
+
 static void send_ack(struct peal_hub *hub, struct peal_group *g)
 {
     struct peal_frame mark = {.type = PEAL_F_MARK,
@@ -525,30 +571,33 @@ static void send_ack(struct peal_hub *hub, struct peal_group *g)
                               .flags = PEAL_FLAG_ACK,
                               .upto = g->ack_upto};
     peal_list_remove(&g->acking);
-    if (peal_hub_send(hub, peal_group_span(g), &mark) == PEAL_OK) {
-        g->ack_upto = 0;
-        return;
-    }
-    g->ack_due_ms = hub->now_ms + PEAL_ACK_JOIN_MS;
-    peal_list_append(&hub->acks, &g->acking);
+    g->ack_sent = g->ack_upto;
+    if (peal_request_send(hub, &g->ack, peal_group_span(g), &mark) != PEAL_OK)
+        ack_after(hub, g, ACK_RETRY_MS);
 }
 
 void peal_group_ack(struct peal_hub *hub, struct peal_group *g, uint64_t upto)
 {
     if (upto <= g->ack_upto) return; /* the store knows where the newest is */
     g->ack_upto = upto;
-    if (!peal_list_empty(&g->acking)) return;
-    g->ack_due_ms = hub->now_ms + PEAL_ACK_JOIN_MS;
-    peal_list_append(&hub->acks, &g->acking);
+    if (!peal_list_empty(&g->acking) || peal_request_waits(&g->ack)) return;
+    ack_after(hub, g, PEAL_ACK_JOIN_MS);
+}
+
+/* Each list is in the order in which its acks are due. */
+static void send_acks(struct peal_hub *hub, struct peal_link *list)
+{
+    while (!peal_list_empty(list)) {
+        struct peal_group *g = PEAL_FROM_LINK(list->next, struct peal_group, acking);
+        if (hub->now_ms < g->ack_due_ms) return;
+        send_ack(hub, g);
+    }
 }
 
 void peal_groups_on_tick(struct peal_hub *hub)
 {
-    while (!peal_list_empty(&hub->acks)) {
-        struct peal_group *g = PEAL_FROM_LINK(hub->acks.next, struct peal_group, acking);
-        if (hub->now_ms < g->ack_due_ms) break;
-        send_ack(hub, g);
-    }
+    send_acks(hub, &hub->acks);
+    send_acks(hub, &hub->ack_retries);
     PEAL_LIST_EACH(&hub->unasked, it, after)
     {
         struct peal_group *g = PEAL_FROM_LINK(it, struct peal_group, asking);
@@ -561,4 +610,11 @@ void peal_groups_on_tick(struct peal_hub *hub)
         ask(hub, g);
     }
     start_fetches(hub);
+}
+
+void peal_groups_fini(struct peal_hub *hub)
+{
+    struct peal_map_node *n;
+    while ((n = peal_map_next(&hub->groups, NULL)) != NULL)
+        group_free(hub, PEAL_FROM_NODE(n, struct peal_group, node));
 }

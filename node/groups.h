@@ -9,8 +9,8 @@
  * The worker checks that offsets follow on. A hole, a new epoch or a position told after a sync
  * puts every live member behind where it was, and the pages tell what became of the rest.
  *
- * Thread: the worker. Memory: a group lives while it has members; members belong to their
- * connection. Source: docs/ARCHITECTURE.md, "One cursor". */
+ * Thread: the worker. Memory: a group lives while it has members or acks to tell; members belong to
+ * their connection. Source: docs/ARCHITECTURE.md, "One cursor". */
 #ifndef PEAL_NODE_GROUPS_H
 #define PEAL_NODE_GROUPS_H
 
@@ -26,6 +26,7 @@ enum peal_member_state {
 
 struct peal_group {
     struct peal_map_node node;
+    struct peal_hub *hub;
     const struct peal_config_group *policy;
     bool inbox;
     bool joined; /* the position is known */
@@ -37,9 +38,12 @@ struct peal_group {
     uint64_t req; /* of the JOIN that is not answered, 0 = none */
     uint64_t asked_ms;
     struct peal_link asking; /* in hub->asked or hub->unasked */
-    uint64_t ack_upto;       /* to be sent, 0 = nothing */
+    uint64_t ack_upto;       /* to be told to the router, 0 = nothing */
+    uint64_t ack_sent;       /* the one under way */
     uint64_t ack_due_ms;
-    struct peal_link acking; /* in hub->acks */
+    uint32_t ack_tries;      /* without a member */
+    struct peal_request ack; /* under way */
+    struct peal_link acking; /* in hub->acks or hub->ack_retries */
     struct peal_link live;   /* members */
     struct peal_link others; /* members that are not live */
     size_t member_count;
@@ -102,7 +106,10 @@ void peal_groups_on_state(struct peal_hub *hub, const struct peal_frame *frame);
 /* Letters were lost: every position is doubtful; asks for all of them again. */
 void peal_groups_on_lost(struct peal_hub *hub);
 void peal_groups_on_tick(struct peal_hub *hub);
-/* A device has everything up to upto; joined for PEAL_ACK_JOIN_MS and sent without an answer. */
+/* Drops the groups that only wait for acks. */
+void peal_groups_fini(struct peal_hub *hub);
+/* A device has everything up to upto; joined for PEAL_ACK_JOIN_MS, and said again until the router
+ * confirms it. */
 void peal_group_ack(struct peal_hub *hub, struct peal_group *group, uint64_t upto);
 
 static inline struct peal_span peal_group_span(const struct peal_group *group)

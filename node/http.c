@@ -82,8 +82,8 @@ struct peal_http {
     struct lws_context *context; /* set to NULL by the library when it is really gone */
     struct lws_vhost *vhost;
     struct peal_link conns;
-    size_t conn_count;
-    uint64_t body_bytes; /* promised by heads that were let through */
+    size_t conn_counts[2]; /* of the browser listener, of the API: neither can fill the other */
+    uint64_t body_bytes;   /* promised by heads that were let through */
     bool closing;
     char bytes[PEAL_HEAD_MAX + 1];
 };
@@ -213,7 +213,7 @@ static void handle_closed(uv_handle_t *handle)
     struct http_conn *conn = handle->data;
     if (--conn->handles > 0) return;
     close(conn->fd);
-    conn->http->conn_count--;
+    conn->http->conn_counts[conn->api]--;
     peal_list_remove(&conn->in_http);
     free(conn);
 }
@@ -636,8 +636,8 @@ void peal_http_adopt(struct peal_http *http, int fd, bool api)
     conn->api = api;
     peal_api_init(&conn->call, http->hub, http->shared);
     peal_list_append(&http->conns, &conn->in_http);
-    http->conn_count++;
-    if (http->conn_count > PEAL_HTTP_CONNS_MAX)
+    http->conn_counts[api]++;
+    if (http->conn_counts[api] > PEAL_HTTP_CONNS_MAX)
         refuse_busy(conn);
     else
         wait_for_head(conn, PEAL_HANDSHAKE_MS);

@@ -31,7 +31,7 @@
 struct peal_http;
 
 enum {
-    PEAL_HTTP_CONNS_MAX = 1024,      /* per worker; a backend needs a handful */
+    PEAL_HTTP_CONNS_MAX = 1024,      /* per worker and listener; a backend needs a handful */
     PEAL_HTTP_BODIES_MAX = 64 << 20, /* bytes of all bodies that one worker takes in at once */
 };
 

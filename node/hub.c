@@ -177,6 +177,7 @@ enum peal_err peal_hub_init(struct peal_hub *hub, const struct peal_config *conf
     peal_link_init(&hub->unasked);
     peal_link_init(&hub->asked);
     peal_link_init(&hub->acks);
+    peal_link_init(&hub->ack_retries);
     peal_link_init(&hub->fetch_wait);
     peal_link_init(&hub->requests_age);
     if (peal_map_init(&hub->groups) != PEAL_OK) return PEAL_ENOMEM;
@@ -188,7 +189,7 @@ enum peal_err peal_hub_init(struct peal_hub *hub, const struct peal_config *conf
 void peal_hub_fini(struct peal_hub *hub)
 {
     PEAL_ASSERT(hub->conn_count == 0);
-    PEAL_ASSERT(hub->groups.count == 0);
+    peal_groups_fini(hub);
     while (!peal_list_empty(&hub->requests_age))
         answer(hub, PEAL_FROM_LINK(hub->requests_age.next, struct peal_request, by_age), NULL);
     peal_map_fini(&hub->groups);

@@ -26,6 +26,8 @@ struct peal_hub_io {
     enum peal_err (*order)(void *ctx, struct peal_order *order);
     /* conn has something to send; called at most until the transport has looked at it. */
     void (*output)(void *ctx, struct peal_conn *conn);
+    /* Writes to conn what the kernel takes now, to make room in its queue. */
+    void (*write)(void *ctx, struct peal_conn *conn);
     /* Nothing more is to be said to conn: cut it (at the end of the turn). */
     void (*cut)(void *ctx, struct peal_conn *conn);
 };
@@ -48,6 +50,7 @@ struct peal_hub {
     struct peal_link unasked;      /* groups whose JOIN found the bus full */
     struct peal_link asked;        /* groups whose JOIN is not answered, oldest first */
     struct peal_link acks;         /* groups with acks to be joined, oldest first */
+    struct peal_link ack_retries;  /* those that were not confirmed, likewise */
     struct peal_link fetch_wait;   /* members that want a page */
     size_t fetching;               /* pages under way, at most PEAL_REPAIRS_MAX */
     struct peal_map requests;      /* struct peal_request */

@@ -69,19 +69,30 @@ struct peal_uplink {
 
 /* ---- to the workers ------------------------------------------------------------------------ */
 
+static bool post_note(struct peal_uplink *up, uint8_t worker, enum peal_letter_kind kind)
+{
+    struct peal_letter *note = peal_letter_note(kind, up->degraded);
+    bool told = note != NULL && up->io.post(up->io.ctx, worker, note) == PEAL_OK;
+    peal_letter_unref(note);
+    return told;
+}
+
+/* Tells a worker that letters were lost; whether links are up may have been among them. */
+static bool tell_lost(struct peal_uplink *up, uint8_t worker)
+{
+    if (!post_note(up, worker, PEAL_LETTER_LOST)) return false;
+    if (!post_note(up, worker, PEAL_LETTER_LINK)) return false;
+    up->lost &= ~(1ull << worker);
+    return true;
+}
+
 /* A full mailbox loses this letter and all further ones until LOST has been delivered; the worker
  * then asks for the position of everything it holds. */
 static void post(struct peal_uplink *up, uint8_t worker, struct peal_letter *letter)
 {
     uint64_t bit = 1ull << worker;
     if (worker >= up->worker_count) return;
-    if (up->lost & bit) {
-        struct peal_letter *note = peal_letter_note(PEAL_LETTER_LOST, false);
-        bool told = note != NULL && up->io.post(up->io.ctx, worker, note) == PEAL_OK;
-        peal_letter_unref(note);
-        if (!told) return;
-        up->lost &= ~bit;
-    }
+    if ((up->lost & bit) && !tell_lost(up, worker)) return;
     if (up->io.post(up->io.ctx, worker, letter) == PEAL_OK) return;
     up->lost |= bit;
     peal_count(PEAL_M_WORKER_LOST, 1);
@@ -523,11 +534,8 @@ static void retry_joins(struct peal_uplink *up)
 void peal_uplink_on_tick(struct peal_uplink *up)
 {
     for (uint8_t w = 0; w < up->worker_count; w++) {
-        uint64_t bit = 1ull << w;
-        if (!(up->lost & bit)) continue;
-        struct peal_letter *note = peal_letter_note(PEAL_LETTER_LOST, false);
-        if (note != NULL && up->io.post(up->io.ctx, w, note) == PEAL_OK) up->lost &= ~bit;
-        peal_letter_unref(note);
+        /* One that is still full is told by a later tick. */
+        if ((up->lost & (1ull << w)) && !tell_lost(up, w)) continue;
     }
     retry_joins(up);
     retry_syncs(up);

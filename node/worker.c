@@ -51,6 +51,12 @@ static void io_output(void *ctx, struct peal_conn *conn)
     peal_ws_output(conn);
 }
 
+static void io_write(void *ctx, struct peal_conn *conn)
+{
+    (void)ctx;
+    peal_ws_write(conn);
+}
+
 static void io_cut(void *ctx, struct peal_conn *conn)
 {
     (void)ctx;
@@ -177,7 +183,7 @@ struct peal_mailbox *peal_worker_mailbox(struct peal_worker *worker)
 enum peal_err peal_worker_start(struct peal_worker *w, struct peal_bus *bus)
 {
     w->bus = bus;
-    struct peal_hub_io io = {w, io_order, io_output, io_cut};
+    struct peal_hub_io io = {w, io_order, io_output, io_write, io_cut};
     if (peal_hub_init(&w->hub, w->options.config, w->options.keys, &io, w->options.index,
                       w->options.boot, peal_clock_mono_ms()) != PEAL_OK)
         return PEAL_ENOMEM;

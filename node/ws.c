@@ -196,6 +196,12 @@ static void write_socket(struct socket *s)
     if (!s->dead) written_all(s);
 }
 
+void peal_ws_write(struct peal_conn *conn)
+{
+    struct socket *s = socket_of(conn);
+    if (!s->dead && !s->wants_write) write_socket(s);
+}
+
 void peal_ws_flush(struct peal_ws_server *server)
 {
     while (!peal_list_empty(&server->dirty)) {

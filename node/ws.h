@@ -42,6 +42,7 @@ size_t peal_ws_count(const struct peal_ws_server *server);
 /* For the hub's io. */
 struct peal_conn;
 void peal_ws_output(struct peal_conn *conn);
+void peal_ws_write(struct peal_conn *conn);
 void peal_ws_cut(struct peal_conn *conn);
 
 #endif

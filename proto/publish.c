@@ -59,6 +59,7 @@ struct decoder {
     const struct peal_publish_limits *limits;
     struct peal_publish_request *out;
     size_t capacity;         /* of out->items */
+    uint64_t total_bytes;    /* of data, once per target */
     struct peal_buf scratch; /* one text while it is being made */
     char *why;
     size_t why_size;
@@ -354,6 +355,10 @@ static enum peal_err add_item(struct decoder *d, const struct peal_publish_item 
     struct peal_publish_request *out = d->out;
     if (out->count >= d->limits->targets)
         return refuse_all(d, PEAL_ELIMIT, "too many targets in one request");
+    d->total_bytes += common->env.data.size;
+    if (d->limits->total_bytes != 0 && d->total_bytes > d->limits->total_bytes)
+        return refuse_all(d, PEAL_ETOO_LARGE,
+                          "data times targets is too much for one request: use several");
     if (out->count == d->capacity) {
         size_t capacity = d->capacity == 0 ? 1 : d->capacity * 2;
         struct peal_publish_item *items = realloc(out->items, capacity * sizeof *items);

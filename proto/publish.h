@@ -40,13 +40,14 @@ struct peal_publish_request {
 struct peal_publish_limits {
     uint64_t message_bytes; /* of data; larger: PEAL_ETOO_LARGE */
     uint64_t targets;       /* of the whole request; more: PEAL_ELIMIT */
+    uint64_t total_bytes;   /* of data times targets; more: PEAL_ETOO_LARGE; 0 = no limit */
 };
 
 /* Decodes body. Errors of the whole: PEAL_EBAD_JSON, PEAL_EBAD_MESSAGE, PEAL_ETOO_LARGE (more than
- * PEAL_BATCH_MESSAGES objects), PEAL_ELIMIT, PEAL_ENOMEM, with a sentence in why; *out then needs
- * no fini. Errors of single objects stay with their items: PEAL_EMISSING_FIELD, PEAL_EBAD_FIELD,
- * PEAL_EBAD_GROUP, PEAL_EFORBIDDEN (`sys:`), PEAL_ETOO_LARGE, and PEAL_EBAD_MESSAGE for what is no
- * object. */
+ * PEAL_BATCH_MESSAGES objects, or than total_bytes), PEAL_ELIMIT, PEAL_ENOMEM, with a sentence in
+ * why; *out then needs no fini. Errors of single objects stay with their items:
+ * PEAL_EMISSING_FIELD, PEAL_EBAD_FIELD, PEAL_EBAD_GROUP, PEAL_EFORBIDDEN (`sys:`), PEAL_ETOO_LARGE,
+ * and PEAL_EBAD_MESSAGE for what is no object. */
 enum peal_err peal_publish_decode(struct peal_span body, const struct peal_publish_limits *limits,
                                   struct peal_publish_request *out, char *why, size_t why_size);
 void peal_publish_fini(struct peal_publish_request *request);

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,8 +213,9 @@ static void *ingress_run(void *arg)
         turn(in, true);
     /* What the store has taken is finished and answered; nothing new is read. */
     while (peal_shard_waiting(in->shard) > 0) {
+        zmq_pollitem_t item = {NULL, in->done.fd, ZMQ_POLLIN, 0};
+        if (zmq_poll(&item, 1, TICK_MS) < 0 && errno != EINTR) break;
         take_results(in);
-        sched_yield();
     }
     peal_store_stop(in->store);
     in->store = NULL;

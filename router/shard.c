@@ -21,7 +21,10 @@
 #include "router/dedup.h"
 #include "router/table.h"
 
-enum { WAITING_MAX = 65536 }; /* operations that wait for the store */
+enum {
+    WAITING_MAX = 65536,         /* operations that wait for the store */
+    STORE_BYTES_MAX = 256 << 20, /* of messages that wait for it or are being committed */
+};
 
 struct peal_shard {
     const struct peal_config *config;
@@ -33,6 +36,7 @@ struct peal_shard {
     struct peal_dedup dedup;
     struct peal_link waiting; /* of struct peal_store_op */
     size_t waiting_count;
+    size_t store_bytes;      /* of messages handed to the store and not done */
     struct peal_buf scratch; /* encodings that are sent at once */
 };
 
@@ -114,7 +118,7 @@ static void publish_durable(struct peal_shard *s, const struct peal_envelope *en
                             const struct peal_config_group *policy, struct peal_call *call,
                             size_t index)
 {
-    if (s->waiting_count >= WAITING_MAX) {
+    if (s->waiting_count >= WAITING_MAX || s->store_bytes >= STORE_BYTES_MAX) {
         call_refused(s, call, index, PEAL_ERATE_LIMITED, "too many messages wait for the store",
                      "");
         return;
@@ -133,6 +137,7 @@ static void publish_durable(struct peal_shard *s, const struct peal_envelope *en
     op->policy = policy;
     op->ctx = call;
     op->tag[0] = index;
+    s->store_bytes += op->message.size;
     submit(s, op);
 }
 
@@ -233,7 +238,8 @@ static void publish_items(struct peal_shard *s, struct peal_publish_request *req
 static struct peal_publish_limits publish_limits(const struct peal_shard *s)
 {
     return (struct peal_publish_limits){.message_bytes = s->config->limits.message,
-                                        .targets = s->config->limits.users_per_publish};
+                                        .targets = s->config->limits.users_per_publish,
+                                        .total_bytes = PEAL_PUBLISH_BYTES_MAX};
 }
 
 void peal_shard_on_push(struct peal_shard *s, struct peal_span bytes)
@@ -345,7 +351,10 @@ static void answer_join(struct peal_shard *s, const struct peal_call *call,
 static void refuse_join(struct peal_shard *s, const struct peal_call *call,
                         struct peal_node_entry *node, struct peal_span group, enum peal_err err)
 {
-    if (call->kind == PEAL_CALL_SYNC) return; /* it is asked again with the next sync */
+    if (call->kind == PEAL_CALL_SYNC) {
+        node->seq++; /* the node believes to be joined: let it notice, and sync again */
+        return;
+    }
     struct peal_frame answer = {
         .type = PEAL_F_JOINED, .req = call->req, .group = group, .code = err};
     peal_table_tell(&s->table, node, &answer);
@@ -443,6 +452,13 @@ static void page_add(struct peal_shard *s, const struct peal_frame *entry,
     if (bytes != NULL) entries[(*count)++] = bytes;
 }
 
+static bool has_expired(const struct peal_shard *s, struct peal_bytes *envelope)
+{
+    struct peal_envelope env;
+    if (peal_envelope_decode(peal_bytes_span(envelope), &env) != PEAL_OK) return false;
+    return env.ttl_ms != 0 && s->wall_ms > env.ts_ms && s->wall_ms - env.ts_ms >= env.ttl_ms;
+}
+
 /* A page of a group that is not durable, from its history. */
 static void fetch_live(struct peal_shard *s, const struct peal_peer *peer,
                        const struct peal_frame *in)
@@ -478,9 +494,12 @@ static void fetch_live(struct peal_shard *s, const struct peal_peer *peer,
     for (uint64_t n = 0; n < limit && at < g->head; n++) {
         struct peal_bytes *envelope = peal_history_get(&g->history, (uint32_t)(at + 1 - first));
         if (n > 0 && bytes + envelope->size > in->bytes) break;
-        struct peal_frame message = {.type = PEAL_F_MESSAGE, .envelope = peal_bytes_span(envelope)};
+        struct peal_frame entry = {.type = PEAL_F_MESSAGE, .envelope = peal_bytes_span(envelope)};
+        if (has_expired(s, envelope))
+            entry = (struct peal_frame){
+                .type = PEAL_F_SKIP, .group = in->group, .from = at + 1, .to = at + 1};
         size_t before = count;
-        page_add(s, &message, entries, &count);
+        page_add(s, &entry, entries, &count);
         if (count == before) break; /* memory: the rest comes with the next page */
         bytes += envelope->size;
         at++;
@@ -606,6 +625,7 @@ static void on_mark(struct peal_shard *s, struct peal_node_entry *node,
 static void put_done(struct peal_shard *s, struct peal_store_op *op)
 {
     struct peal_call *call = op->ctx;
+    s->store_bytes -= op->message.size;
     if (op->err != PEAL_OK) {
         call_refused(s, call, op->tag[0], op->err,
                      op->err == PEAL_ESTORE_FULL ? "the store is full" : "the store failed", "");
@@ -763,7 +783,8 @@ void peal_shard_flush(struct peal_shard *s)
 
 size_t peal_shard_waiting(const struct peal_shard *s)
 {
-    return s->waiting_count;
+    bool enough = s->store_bytes >= STORE_BYTES_MAX / 2;
+    return s->waiting_count > 0 || !enough ? s->waiting_count : 1;
 }
 
 void peal_shard_set_time(struct peal_shard *s, uint64_t mono_ms, uint64_t wall_ms)

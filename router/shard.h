@@ -59,8 +59,8 @@ void peal_shard_on_page(struct peal_shard *shard, struct peal_store_fetch *fetch
 void peal_shard_on_tick(struct peal_shard *shard);
 /* Sends every batch that waits. */
 void peal_shard_flush(struct peal_shard *shard);
-/* Operations that wait for room in the store; while there are any, nothing should be read from
- * the PULL socket, so that its senders wait. */
+/* Not 0 while the store has enough to do: nothing should be read from the PULL socket then, so that
+ * its senders wait. */
 size_t peal_shard_waiting(const struct peal_shard *shard);
 
 #endif

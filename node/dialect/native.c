@@ -632,8 +632,8 @@ static void native_receive(struct peal_conn *conn, bool text, struct peal_span p
     while (payload.size > 0 && conn->open) {
         const char *end = memchr(payload.at, '\n', payload.size);
         size_t size = end == NULL ? payload.size : (size_t)(end - payload.at);
-        if (size > 0 && !(size == 1 && payload.at[0] == '\r'))
-            receive_one(conn, peal_span_make(payload.at, size));
+        bool blank = size == 0 || (size == 1 && payload.at[0] == '\r');
+        if (!blank && peal_conn_count(conn, 1)) receive_one(conn, peal_span_make(payload.at, size));
         size_t used = end == NULL ? size : size + 1;
         payload = peal_span_make(payload.at + used, payload.size - used);
     }

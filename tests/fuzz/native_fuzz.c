@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         peal_log_set_level(PEAL_LOG_ERROR);
     }
     struct world w = {0};
-    struct peal_hub_io io = {&w, on_order, on_output, on_output};
+    struct peal_hub_io io = {&w, on_order, on_output, on_output, on_output};
     struct peal_conn conn;
     struct peal_route_match match = {.route = &route};
     struct peal_conn_open from = {.match = &match, .user = peal_span_of("bob")};

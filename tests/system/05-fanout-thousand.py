@@ -13,7 +13,6 @@ MESSAGES = 200
 CONFIG = {
     "routes": [{"path": "/open", "dialect": "native", "identity": "anonymous"}],
     "groups": [{"match": "all", "join": "anyone", "history": {"messages": 0}}],
-    "limits": {"queue": "1MiB"},
 }
 
 

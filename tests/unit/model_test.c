@@ -329,6 +329,9 @@ static void hub_output(void *ctx, struct peal_conn *conn)
     (void)conn; /* the simulation reads when it likes */
 }
 
+/* What the kernel would take: the client may be reading, or not. */
+static void hub_write(void *ctx, struct peal_conn *conn);
+
 static void hub_cut(void *ctx, struct peal_conn *conn)
 {
     (void)ctx;
@@ -529,6 +532,13 @@ static void read_client(struct sim *s, struct client *c)
     if (closed) disconnect(c);
 }
 
+static void hub_write(void *ctx, struct peal_conn *conn)
+{
+    struct node *node = ctx;
+    struct client *c = PEAL_FROM_LINK(conn, struct client, conn);
+    if (c->reads && chance(node->sim, 50)) read_client(node->sim, c);
+}
+
 /* ---- the run ------------------------------------------------------------------------------------
  */
 
@@ -689,7 +699,7 @@ static struct sim *sim_new(uint64_t seed)
     for (int n = 0; n < NODES; n++) {
         struct node *node = &s->nodes[n];
         struct peal_uplink_io up = {node, uplink_send, uplink_post};
-        struct peal_hub_io io = {node, hub_order, hub_output, hub_cut};
+        struct peal_hub_io io = {node, hub_order, hub_output, hub_write, hub_cut};
         node->sim = s;
         node->boot = 100 + (uint64_t)n;
         node->uplink = peal_uplink_new(&up, node->boot, 1, HUBS);

@@ -311,9 +311,10 @@ static void uplink_full_worker_is_told_that_letters_were_lost(void **state)
     assert_int_equal(w->posted_count[0], 1);
     w->post_room[0] = SIZE_MAX;
     message(w, 5, "room", 7, 44);
-    assert_int_equal(w->posted_count[0], 3);
+    assert_int_equal(w->posted_count[0], 4);
     assert_int_equal(w->posted[0][1]->kind, PEAL_LETTER_LOST);
-    assert_int_equal(w->posted[0][2]->env.offset, 44);
+    assert_int_equal(w->posted[0][2]->kind, PEAL_LETTER_LINK);
+    assert_int_equal(w->posted[0][3]->env.offset, 44);
 }
 
 static void uplink_sync_that_nobody_confirms_is_sent_again(void **state)
