@@ -8,6 +8,7 @@
 #include "proto/group.h"
 #include "proto/json.h"
 #include "proto/publish.h"
+#include "proto/render.h"
 #include "proto/token.h"
 #include "proto/wire.h"
 
@@ -22,27 +23,6 @@ static void add(struct peal_buf *out, const char *text)
     peal_buf_add_text(out, text);
 }
 
-static void add_u64(struct peal_buf *out, const char *name, uint64_t number)
-{
-    add(out, name);
-    peal_buf_add_u64(out, number);
-}
-
-static void add_string(struct peal_buf *out, const char *name, struct peal_span text)
-{
-    if (text.at == NULL) return;
-    add(out, name);
-    peal_json_add_string(out, text);
-}
-
-static void add_epoch(struct peal_buf *out, const char *name, uint64_t epoch)
-{
-    add(out, name);
-    peal_buf_add_char(out, '"');
-    peal_epoch_add(out, epoch);
-    peal_buf_add_char(out, '"');
-}
-
 void peal_api_add_error(struct peal_buf *out, const char *code, const char *message,
                         const char *field)
 {
@@ -50,9 +30,10 @@ void peal_api_add_error(struct peal_buf *out, const char *code, const char *mess
     /* A sentence that was cut to fit may end inside a character. */
     while (!peal_utf8_valid(sentence))
         sentence.size--;
-    add_string(out, "{\"error\":{\"code\":", peal_span_of(code));
-    add_string(out, ",\"message\":", sentence);
-    if (field != NULL && field[0] != '\0') add_string(out, ",\"field\":", peal_span_of(field));
+    peal_render_string(out, "{\"error\":{\"code\":", peal_span_of(code));
+    peal_render_string(out, ",\"message\":", sentence);
+    if (field != NULL && field[0] != '\0')
+        peal_render_string(out, ",\"field\":", peal_span_of(field));
     add(out, "}}");
 }
 
@@ -62,7 +43,7 @@ static void finish(struct peal_api_call *call, int status, const char *type)
     struct peal_api_answer *answer = &call->answer;
     if (answer->body.failed) {
         static const char words[] =
-            "{\"error\":{\"code\":\"out_of_memory\",\"message\":\"out of memory\"}}\n";
+            "{\"error\":{\"code\":\"internal\",\"message\":\"out of memory\"}}\n";
         peal_buf_fini(&answer->body);
         add(&answer->body, words);
         status = peal_err_http(PEAL_ENOMEM);
@@ -94,10 +75,10 @@ static void add_receipt(struct peal_buf *out, const struct peal_pubcall_result *
         peal_api_add_error(out, peal_err_word(r->err), r->why, r->field);
         return;
     }
-    add_string(out, "{\"id\":", peal_span_make(r->id, r->id_size));
-    add_string(out, ",\"group\":", r->group);
-    add_epoch(out, ",\"epoch\":", r->epoch);
-    add_u64(out, ",\"offset\":", r->offset);
+    peal_render_string(out, "{\"id\":", peal_span_make(r->id, r->id_size));
+    peal_render_string(out, ",\"group\":", r->group);
+    peal_render_epoch(out, ",\"epoch\":", r->epoch);
+    peal_render_u64(out, ",\"offset\":", r->offset);
     add(out, r->flags & PEAL_FLAG_STORED ? ",\"ack\":\"stored\"" : ",\"ack\":\"routed\"");
     if (r->flags & PEAL_FLAG_DUPLICATE) add(out, ",\"duplicate\":true");
     add(out, "}");
@@ -145,68 +126,24 @@ static void publish(struct peal_api_call *call, struct peal_span body)
 
 /* ---- inbox ------------------------------------------------------------------------------- */
 
-static void add_message(struct peal_buf *out, const struct peal_envelope *env, uint64_t flags)
-{
-    add_u64(out, "{\"offset\":", env->offset);
-    add_string(out, ",\"id\":", env->id);
-    add_string(out, ",\"event\":", env->event);
-    switch (env->data_kind) {
-    case PEAL_DATA_TEXT:
-        add_string(out, ",\"kind\":\"text\",\"data\":", env->data);
-        break;
-    case PEAL_DATA_BINARY:
-        add(out, ",\"kind\":\"binary\",\"data\":");
-        peal_json_add_base64(out, env->data);
-        break;
-    default:
-        add(out, ",\"data\":");
-        peal_buf_add_span(out, env->data);
-    }
-    add_string(out, ",\"from\":", env->from);
-    add_u64(out, ",\"ts\":", env->ts_ms);
-    add(out, flags & PEAL_FLAG_READ ? ",\"read\":true" : ",\"read\":false");
-    /* Who has read it has had it. */
-    bool delivered = flags & (PEAL_FLAG_ACKED | PEAL_FLAG_READ);
-    add(out, delivered ? ",\"delivered\":true}" : ",\"delivered\":false}");
-}
-
-/* Returns the oldest offset, or 0 when there are no messages. */
-static uint64_t add_messages(struct peal_buf *out, const struct peal_frame *page)
-{
-    uint64_t oldest = 0;
-    for (size_t i = 0; i < page->entries.count; i++) {
-        struct peal_frame entry;
-        struct peal_envelope env;
-        if (peal_frame_decode(page->entries.at[i], &entry) != PEAL_OK) continue;
-        if (entry.type == PEAL_F_MESSAGE && peal_envelope_decode(entry.envelope, &env) == PEAL_OK) {
-            if (oldest != 0) add(out, ",");
-            add_message(out, &env, entry.flags);
-            oldest = env.offset;
-        }
-        peal_frame_fini(&entry);
-    }
-    return oldest;
-}
-
 static void inbox_answer(struct peal_api_call *call, const struct peal_frame *page)
 {
     struct peal_buf *out = &call->answer.body;
-    add_string(out, "{\"user\":", peal_buf_span(&call->user));
-    add_epoch(out, ",\"epoch\":", page->epoch);
-    add_u64(out, ",\"unread\":", page->unread);
-    add_u64(out, ",\"rev\":", page->rev);
-    add(out, ",\"messages\":[");
-    uint64_t oldest = add_messages(out, page);
-    add(out, "]");
-    if (page->flags & PEAL_FLAG_MORE && oldest != 0) add_u64(out, ",\"next\":", oldest);
+    peal_render_string(out, "{\"user\":", peal_buf_span(&call->user));
+    peal_render_epoch(out, ",\"epoch\":", page->epoch);
+    peal_render_u64(out, ",\"unread\":", page->unread);
+    peal_render_u64(out, ",\"rev\":", page->rev);
+    add(out, ",\"messages\":");
+    uint64_t oldest = peal_render_page(out, page);
+    if (page->flags & PEAL_FLAG_MORE && oldest != 0) peal_render_u64(out, ",\"next\":", oldest);
     add(out, "}");
     finish_json(call, 200);
 }
 
 static void mark_answer(struct peal_api_call *call, const struct peal_frame *marked)
 {
-    add_u64(&call->answer.body, "{\"unread\":", marked->unread);
-    add_u64(&call->answer.body, ",\"rev\":", marked->rev);
+    peal_render_u64(&call->answer.body, "{\"unread\":", marked->unread);
+    peal_render_u64(&call->answer.body, ",\"rev\":", marked->rev);
     add(&call->answer.body, "}");
     finish_json(call, 200);
 }
@@ -350,7 +287,7 @@ static void sign(struct peal_api_call *call, struct peal_span user)
         fail(call, PEAL_EINTERNAL, "the token could not be made", NULL);
         return;
     }
-    add_string(&call->answer.body, "{\"token\":", peal_buf_span(&token));
+    peal_render_string(&call->answer.body, "{\"token\":", peal_buf_span(&token));
     add(&call->answer.body, "}");
     peal_buf_fini(&token);
     finish_json(call, 200);

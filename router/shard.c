@@ -19,6 +19,7 @@
 #include "proto/wire.h"
 #include "router/call.h"
 #include "router/dedup.h"
+#include "router/page.h"
 #include "router/table.h"
 
 enum {
@@ -445,78 +446,6 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
 
 /* ---- pages and marks --------------------------------------------------------------------- */
 
-static void page_add(struct peal_shard *s, const struct peal_frame *entry,
-                     struct peal_bytes **entries, size_t *count)
-{
-    struct peal_bytes *bytes = peal_frame_bytes(entry, &s->scratch);
-    if (bytes != NULL) entries[(*count)++] = bytes;
-}
-
-static bool has_expired(const struct peal_shard *s, struct peal_bytes *envelope)
-{
-    struct peal_envelope env;
-    if (peal_envelope_decode(peal_bytes_span(envelope), &env) != PEAL_OK) return false;
-    return env.ttl_ms != 0 && s->wall_ms > env.ts_ms && s->wall_ms - env.ts_ms >= env.ttl_ms;
-}
-
-/* A page of a group that is not durable, from its history. */
-static void fetch_live(struct peal_shard *s, const struct peal_peer *peer,
-                       const struct peal_frame *in)
-{
-    struct peal_frame page = {.type = PEAL_F_PAGE, .req = in->req, .group = in->group};
-    struct peal_group_entry *g = peal_table_find_group(&s->table, in->group);
-    if (g == NULL) {
-        page.code = PEAL_EAGAIN; /* after a restart: the node syncs first */
-        page.message = peal_span_of("the group is not known here yet");
-        reply_frame(s, peer, &page);
-        return;
-    }
-    struct peal_bytes *entries[PEAL_PAGE_MESSAGES + 1];
-    struct peal_span spans[PEAL_PAGE_MESSAGES + 1];
-    size_t count = 0;
-    uint64_t first = peal_group_entry_first(g);
-    uint64_t at = in->offset;
-    bool foreign = in->epoch != g->epoch || in->offset > g->head;
-    struct peal_frame gap = {.type = PEAL_F_GAP, .group = in->group, .to = first - 1};
-    if (foreign) {
-        gap.from = first > 1 ? 1 : 0;
-        gap.why = PEAL_GAP_EPOCH;
-        page_add(s, &gap, entries, &count);
-        at = first - 1;
-    } else if (at + 1 < first) {
-        gap.from = at + 1;
-        gap.why = g->history.max == 0 ? PEAL_GAP_UNREPAIRED : PEAL_GAP_EVICTED;
-        page_add(s, &gap, entries, &count);
-        at = first - 1;
-    }
-    uint64_t limit = in->limit < PEAL_PAGE_MESSAGES ? in->limit : PEAL_PAGE_MESSAGES;
-    size_t bytes = 0;
-    for (uint64_t n = 0; n < limit && at < g->head; n++) {
-        struct peal_bytes *envelope = peal_history_get(&g->history, (uint32_t)(at + 1 - first));
-        if (n > 0 && bytes + envelope->size > in->bytes) break;
-        struct peal_frame entry = {.type = PEAL_F_MESSAGE, .envelope = peal_bytes_span(envelope)};
-        if (has_expired(s, envelope))
-            entry = (struct peal_frame){
-                .type = PEAL_F_SKIP, .group = in->group, .from = at + 1, .to = at + 1};
-        size_t before = count;
-        page_add(s, &entry, entries, &count);
-        if (count == before) break; /* memory: the rest comes with the next page */
-        bytes += envelope->size;
-        at++;
-    }
-    for (size_t i = 0; i < count; i++)
-        spans[i] = peal_bytes_span(entries[i]);
-    page.epoch = g->epoch;
-    page.offset = at;
-    page.head = g->head;
-    page.first = first;
-    page.entries.at = spans;
-    page.entries.count = count;
-    reply_frame(s, peer, &page);
-    for (size_t i = 0; i < count; i++)
-        peal_bytes_unref(entries[i]);
-}
-
 static void fetch_refuse(struct peal_shard *s, const struct peal_peer *peer,
                          const struct peal_frame *in, enum peal_err err, const char *why)
 {
@@ -526,6 +455,24 @@ static void fetch_refuse(struct peal_shard *s, const struct peal_peer *peer,
                               .code = err,
                               .message = peal_span_of(why)};
     reply_frame(s, peer, &page);
+}
+
+static void fetch_live(struct peal_shard *s, const struct peal_peer *peer,
+                       const struct peal_frame *in)
+{
+    struct peal_group_entry *g = peal_table_find_group(&s->table, in->group);
+    if (g == NULL) { /* after a restart: the node syncs first */
+        fetch_refuse(s, peer, in, PEAL_EAGAIN, "the group is not known here yet");
+        return;
+    }
+    s->scratch.size = 0;
+    peal_page_of_history(g, in, s->wall_ms, &s->scratch);
+    if (!s->scratch.failed) {
+        s->io.reply(s->io.ctx, peer, peal_buf_span(&s->scratch));
+        return;
+    }
+    peal_buf_fini(&s->scratch);
+    fetch_refuse(s, peer, in, PEAL_ENOMEM, "out of memory");
 }
 
 static void on_fetch(struct peal_shard *s, struct peal_node_entry *node,

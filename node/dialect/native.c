@@ -13,6 +13,7 @@
 #include "node/wsframe.h"
 #include "proto/group.h"
 #include "proto/json.h"
+#include "proto/render.h"
 
 /* ---- rendering ---------------------------------------------------------------------------------
  */
@@ -20,49 +21,6 @@
 static void add(struct peal_buf *out, const char *text)
 {
     peal_buf_add_text(out, text);
-}
-
-static void add_u64(struct peal_buf *out, const char *name, uint64_t number)
-{
-    add(out, name);
-    peal_buf_add_u64(out, number);
-}
-
-static void add_string(struct peal_buf *out, const char *name, struct peal_span text)
-{
-    if (text.at == NULL) return;
-    add(out, name);
-    peal_json_add_string(out, text);
-}
-
-static void add_epoch(struct peal_buf *out, const char *name, uint64_t epoch)
-{
-    add(out, name);
-    peal_buf_add_char(out, '"');
-    peal_epoch_add(out, epoch);
-    peal_buf_add_char(out, '"');
-}
-
-/* The fields of a message from `offset` on, without braces; shared by message and inbox. */
-static void add_message(struct peal_buf *out, const struct peal_envelope *env)
-{
-    add_u64(out, "\"offset\":", env->offset);
-    add_string(out, ",\"id\":", env->id);
-    add_string(out, ",\"event\":", env->event);
-    switch (env->data_kind) {
-    case PEAL_DATA_TEXT:
-        add_string(out, ",\"kind\":\"text\",\"data\":", env->data);
-        break;
-    case PEAL_DATA_BINARY:
-        add(out, ",\"kind\":\"binary\",\"data\":");
-        peal_json_add_base64(out, env->data);
-        break;
-    default:
-        add(out, ",\"data\":");
-        peal_buf_add_span(out, env->data);
-    }
-    add_string(out, ",\"from\":", env->from);
-    add_u64(out, ",\"ts\":", env->ts_ms);
 }
 
 static struct peal_bytes *seal(struct peal_buf *out)
@@ -78,12 +36,12 @@ static struct peal_bytes *native_message(const struct peal_envelope *env,
 {
     struct peal_buf out = {0};
     peal_buf_reserve(&out, env->data.size + env->group.size + 256);
-    add_string(&out, "{\"type\":\"message\",\"group\":", env->group);
+    peal_render_string(&out, "{\"type\":\"message\",\"group\":", env->group);
     peal_buf_add_char(&out, ',');
-    add_message(&out, env);
+    peal_render_message(&out, env);
     if (facts->rev != 0) {
-        add_u64(&out, ",\"unread\":", facts->unread);
-        add_u64(&out, ",\"rev\":", facts->rev);
+        peal_render_u64(&out, ",\"unread\":", facts->unread);
+        peal_render_u64(&out, ",\"rev\":", facts->rev);
     }
     if (facts->replayed) add(&out, ",\"replayed\":true");
     peal_buf_add_char(&out, '}');
@@ -100,16 +58,16 @@ static void add_position(struct peal_buf *out, const struct peal_member *m)
 {
     add(out, "{");
     if (m->recovered != PEAL_RECOVERED_PENDING) {
-        add_epoch(out, "\"epoch\":", m->epoch);
-        add_u64(out, ",\"offset\":", m->cursor);
+        peal_render_epoch(out, "\"epoch\":", m->epoch);
+        peal_render_u64(out, ",\"offset\":", m->cursor);
         add(out, ",");
         if (m->group->inbox) {
-            add_u64(out, "\"unread\":", m->group->unread);
-            add_u64(out, ",\"rev\":", m->group->rev);
+            peal_render_u64(out, "\"unread\":", m->group->unread);
+            peal_render_u64(out, ",\"rev\":", m->group->rev);
             add(out, ",");
         }
     }
-    add_string(out, "\"recovered\":", peal_span_of(recovered_word(m->recovered)));
+    peal_render_string(out, "\"recovered\":", peal_span_of(recovered_word(m->recovered)));
     add(out, "}");
 }
 
@@ -118,12 +76,12 @@ static void add_welcome(struct peal_buf *out, const struct peal_conn *conn)
     const struct peal_config *config = conn->hub->config;
     const struct peal_member *inbox = NULL;
     bool first = true;
-    add_string(out, ",\"session\":", peal_span_make(conn->session, sizeof conn->session));
-    add_string(out, ",\"node\":", peal_span_of(conn->hub->node_name));
-    add_string(out, ",\"user\":", peal_span_of(conn->user));
-    add_u64(out, ",\"ping_ms\":", config->limits.ping_ms);
-    add_u64(out, ",\"limits\":{\"message\":", config->limits.message);
-    add_u64(out, ",\"groups\":", config->limits.groups_per_connection);
+    peal_render_string(out, ",\"session\":", peal_span_make(conn->session, sizeof conn->session));
+    peal_render_string(out, ",\"node\":", peal_span_of(conn->hub->node_name));
+    peal_render_string(out, ",\"user\":", peal_span_of(conn->user));
+    peal_render_u64(out, ",\"ping_ms\":", config->limits.ping_ms);
+    peal_render_u64(out, ",\"limits\":{\"message\":", config->limits.message);
+    peal_render_u64(out, ",\"groups\":", config->limits.groups_per_connection);
     add(out, "},\"groups\":{");
     for (const struct peal_link *it = conn->members.next; it != &conn->members; it = it->next) {
         const struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_conn);
@@ -146,77 +104,64 @@ static void add_welcome(struct peal_buf *out, const struct peal_conn *conn)
 
 static void add_joined(struct peal_buf *out, const struct peal_event *e)
 {
-    add_string(out, ",\"group\":", e->group);
-    add_epoch(out, ",\"epoch\":", e->epoch);
-    add_u64(out, ",\"offset\":", e->offset);
+    peal_render_string(out, ",\"group\":", e->group);
+    peal_render_epoch(out, ",\"epoch\":", e->epoch);
+    peal_render_u64(out, ",\"offset\":", e->offset);
     if (peal_group_is_inbox(e->group)) {
-        add_u64(out, ",\"unread\":", e->unread);
-        add_u64(out, ",\"rev\":", e->rev);
+        peal_render_u64(out, ",\"unread\":", e->unread);
+        peal_render_u64(out, ",\"rev\":", e->rev);
     }
-    add_string(out, ",\"recovered\":", peal_span_of(recovered_word(e->recovered)));
+    peal_render_string(out, ",\"recovered\":", peal_span_of(recovered_word(e->recovered)));
 }
 
 static void add_published(struct peal_buf *out, const struct peal_event *e)
 {
-    add_string(out, ",\"message_id\":", e->message_id);
-    add_string(out, ",\"group\":", e->group);
-    add_epoch(out, ",\"epoch\":", e->epoch);
-    add_u64(out, ",\"offset\":", e->offset);
+    peal_render_string(out, ",\"message_id\":", e->message_id);
+    peal_render_string(out, ",\"group\":", e->group);
+    peal_render_epoch(out, ",\"epoch\":", e->epoch);
+    peal_render_u64(out, ",\"offset\":", e->offset);
     add(out, e->flags & PEAL_FLAG_STORED ? ",\"ack\":\"stored\"" : ",\"ack\":\"routed\"");
     if (e->flags & PEAL_FLAG_DUPLICATE) add(out, ",\"duplicate\":true");
 }
 
 static void add_inbox(struct peal_buf *out, const struct peal_event *e)
 {
-    uint64_t oldest = 0;
-    add(out, ",\"messages\":[");
-    for (size_t i = 0; i < e->page->entries.count; i++) {
-        struct peal_frame entry;
-        struct peal_envelope env;
-        if (peal_frame_decode(e->page->entries.at[i], &entry) != PEAL_OK) continue;
-        if (entry.type == PEAL_F_MESSAGE && peal_envelope_decode(entry.envelope, &env) == PEAL_OK) {
-            add(out, oldest == 0 ? "{" : ",{");
-            add_message(out, &env);
-            add(out, entry.flags & PEAL_FLAG_READ ? ",\"read\":true}" : ",\"read\":false}");
-            oldest = env.offset;
-        }
-        peal_frame_fini(&entry);
-    }
-    add(out, "]");
-    if (e->flags & PEAL_FLAG_MORE) add_u64(out, ",\"next\":", oldest);
-    add_u64(out, ",\"unread\":", e->unread);
-    add_u64(out, ",\"rev\":", e->rev);
+    add(out, ",\"messages\":");
+    uint64_t oldest = peal_render_page(out, e->page);
+    if (e->flags & PEAL_FLAG_MORE) peal_render_u64(out, ",\"next\":", oldest);
+    peal_render_u64(out, ",\"unread\":", e->unread);
+    peal_render_u64(out, ",\"rev\":", e->rev);
 }
 
 static void add_state(struct peal_buf *out, const struct peal_event *e)
 {
-    add_string(out, ",\"mark\":", peal_span_of(e->flags & PEAL_FLAG_READ ? "read" : "ack"));
-    if (e->upto != 0) add_u64(out, ",\"upto\":", e->upto);
+    peal_render_string(out, ",\"mark\":", peal_span_of(e->flags & PEAL_FLAG_READ ? "read" : "ack"));
+    if (e->upto != 0) peal_render_u64(out, ",\"upto\":", e->upto);
     if (e->offset_count > 0) add(out, ",\"offsets\":[");
     for (size_t i = 0; i < e->offset_count; i++)
-        add_u64(out, i == 0 ? "" : ",", e->offsets[i]);
+        peal_render_u64(out, i == 0 ? "" : ",", e->offsets[i]);
     if (e->offset_count > 0) add(out, "]");
-    add_u64(out, ",\"unread\":", e->unread);
-    add_u64(out, ",\"rev\":", e->rev);
+    peal_render_u64(out, ",\"unread\":", e->unread);
+    peal_render_u64(out, ",\"rev\":", e->rev);
 }
 
 static void add_range(struct peal_buf *out, const struct peal_event *e)
 {
-    add_string(out, ",\"group\":", e->group);
-    add_u64(out, ",\"from\":", e->from);
-    add_u64(out, ",\"to\":", e->to);
+    peal_render_string(out, ",\"group\":", e->group);
+    peal_render_u64(out, ",\"from\":", e->from);
+    peal_render_u64(out, ",\"to\":", e->to);
     if (e->type != PEAL_EVENT_GAP) return;
-    add_epoch(out, ",\"epoch\":", e->epoch);
-    add_string(out, ",\"why\":", peal_span_of(peal_gap_word(e->why)));
+    peal_render_epoch(out, ",\"epoch\":", e->epoch);
+    peal_render_string(out, ",\"why\":", peal_span_of(peal_gap_word(e->why)));
 }
 
 static void add_error(struct peal_buf *out, const struct peal_event *e)
 {
     const char *retry = peal_err_retry(e->err);
-    add_string(out, ",\"group\":", e->group);
-    add_string(out, ",\"code\":", peal_span_of(peal_err_word(e->err)));
-    add_string(out, ",\"message\":", peal_span_of(e->message));
-    add_string(out, ",\"retry\":", peal_span_of(retry));
+    peal_render_string(out, ",\"group\":", e->group);
+    peal_render_string(out, ",\"code\":", peal_span_of(peal_err_word(e->err)));
+    peal_render_string(out, ",\"message\":", peal_span_of(e->message));
+    peal_render_string(out, ",\"retry\":", peal_span_of(retry));
     if (strcmp(retry, "later") == 0) add(out, ",\"after_ms\":1000");
 }
 
@@ -237,7 +182,7 @@ static struct peal_bytes *native_event(const struct peal_event *e)
         [PEAL_EVENT_ERROR] = "error",
     };
     struct peal_buf out = {0};
-    add_string(&out, "{\"type\":", peal_span_of(types[e->type]));
+    peal_render_string(&out, "{\"type\":", peal_span_of(types[e->type]));
     if (e->id.at != NULL) {
         add(&out, ",\"id\":");
         peal_buf_add_span(&out, e->id);
@@ -250,14 +195,14 @@ static struct peal_bytes *native_event(const struct peal_event *e)
         add_joined(&out, e);
         break;
     case PEAL_EVENT_LEFT:
-        add_string(&out, ",\"group\":", e->group);
+        peal_render_string(&out, ",\"group\":", e->group);
         break;
     case PEAL_EVENT_PUBLISHED:
         add_published(&out, e);
         break;
     case PEAL_EVENT_OK:
-        add_u64(&out, ",\"unread\":", e->unread);
-        add_u64(&out, ",\"rev\":", e->rev);
+        peal_render_u64(&out, ",\"unread\":", e->unread);
+        peal_render_u64(&out, ",\"rev\":", e->rev);
         break;
     case PEAL_EVENT_PONG:
         break;
