@@ -200,7 +200,9 @@ static void history_changed(struct peal_table *t, struct peal_group_entry *g, si
 {
     t->history_bytes = t->history_bytes - bytes_before + g->history.bytes;
     peal_list_remove(&g->lru);
-    if (g->history.count > 0) peal_list_append(&t->with_history, &g->lru);
+    if (g->history.count == 0) return;
+    peal_list_append(&t->with_history, &g->lru);
+    peal_list_remove(&g->idle); /* a rest that was begun before is over */
 }
 
 static void history_forget(struct peal_table *t, struct peal_group_entry *g)
