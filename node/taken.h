@@ -9,8 +9,8 @@
 
 #include "base/err.h"
 
-/* What comes in meanwhile makes the number too small, never too large. Errors: PEAL_EIO, it is
- * no TCP socket. */
+/* Exact also while more comes in. Errors: PEAL_EIO: it is no TCP socket, or more comes in all the
+ * time. */
 enum peal_err peal_socket_taken(int fd, uint64_t *out);
 
 #endif
