@@ -287,6 +287,9 @@ static enum peal_err check_size(struct judge *j)
     if (j->out->call == PEAL_GATE_TOKEN && max > TOKEN_BODY_MAX) max = TOKEN_BODY_MAX;
     if (j->out->body_size > max)
         return refuse(j, PEAL_ETOO_LARGE, "the body is larger than limits.body");
+    /* No POST asks for nothing, and the library would end the connection without a word. */
+    if (j->call->methods == POST && j->out->body_size == 0)
+        return refuse(j, PEAL_EBAD_JSON, "the body is empty");
     return PEAL_OK;
 }
 
