@@ -460,12 +460,26 @@ static void shard_sync_makes_the_table_exactly_what_the_node_holds(void **state)
 static void shard_silent_node_is_dropped_and_gets_a_new_sequence(void **state)
 {
     struct world *w = *state;
+    struct peal_frame batch;
+    struct peal_frame entry;
     join(w, 42, 1, "room");
+    last_entry(w, 0, &batch, &entry);
+    uint64_t before = batch.seq;
+    peal_frame_fini(&entry);
+    peal_frame_fini(&batch);
     forget(w);
     peal_shard_set_time(w->shard, w->now_ms + PEAL_BEAT_LOST_MS + 1, 1700000000000);
     peal_shard_on_tick(w->shard);
     push(w, "{\"group\":\"room\",\"data\":1}");
     assert_int_equal(w->batch_count, 0);
+
+    /* As many batches as the first time, and yet not the same number: had they been lost, a node
+     * that slept must not take the next beat for the one that it knows. */
+    join(w, 42, 2, "room");
+    last_entry(w, 0, &batch, &entry);
+    assert_int_not_equal(batch.seq, before);
+    peal_frame_fini(&entry);
+    peal_frame_fini(&batch);
 }
 
 static void shard_mark_is_told_to_all_nodes_of_the_inbox(void **state)
