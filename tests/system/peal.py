@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -43,6 +44,14 @@ def program():
         if path.is_file():
             return path
     raise FileNotFoundError(f"no program to test: {given or PROGRAMS}; ./dev build dev makes it")
+
+
+def stacks(pid):
+    """Where the threads of a process that hangs are."""
+    if shutil.which("gdb") is None:
+        return "(with gdb installed, the stacks of all threads would stand here)"
+    command = ["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all backtrace 20"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S).stdout
 
 
 class Lines:
@@ -249,8 +258,9 @@ class Peal:
         try:
             code = self.exit_code()
         except subprocess.TimeoutExpired:
+            where = stacks(self.pid)
             self.kill()
-            raise AssertionError(f"peal ignores SIGTERM\n{self._told()}") from None
+            raise AssertionError(f"peal ignores SIGTERM\n{self._told()}\n{where}") from None
         assert code == expect, f"peal ended with {code}\n{self._told()}"
 
     def kill(self):
