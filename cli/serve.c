@@ -78,7 +78,10 @@ static int fail(enum peal_err err, const char *why)
     int code = PEAL_EXIT_UNAVAILABLE;
     if (err == PEAL_ELOCKED) code = PEAL_EXIT_LOCKED;
     if (err == PEAL_ECONFIG || err == PEAL_EBAD_FIELD) code = PEAL_EXIT_CONFIG;
-    return peal_fail(code, peal_err_word(err), "%s", why);
+    const char *word = peal_err_word(err);
+    if (err == PEAL_EIO) word = "io_error"; /* to clients both are `internal` */
+    if (err == PEAL_ENOMEM) word = "out_of_memory";
+    return peal_fail(code, word, "%s", why);
 }
 
 /* ---- secrets that dev mode makes once ----------------------------------------------------------

@@ -234,6 +234,10 @@ void peal_conn_on_peer_close(struct peal_conn *conn)
 void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
                      enum peal_metric metric)
 {
+    /* What was said before, such as why, goes out first if the client takes it; writing may find
+     * the connection gone, or close it. */
+    if (conn->open && metric != PEAL_M_CLOSED_SLOW && !peal_outq_empty(&conn->outq))
+        conn->hub->io.write(conn->hub->io.ctx, conn);
     if (!conn->open) return;
     conn->open = false;
     conn->close_reason = reason;
@@ -483,6 +487,10 @@ void peal_conn_leave(struct peal_conn *conn, const struct peal_command *cmd)
     if (m->answer == PEAL_ANSWER_WELCOME && m->recovered == PEAL_RECOVERED_PENDING &&
         !conn->welcomed)
         conn->joins_owed--;
+    /* The join that this overtakes is answered as well. */
+    if (m->answer == PEAL_ANSWER_JOINED)
+        peal_conn_error(conn, json_id(m->id), cmd->group, PEAL_ENOT_FOUND,
+                        "left before it was joined");
     peal_member_remove(m);
     struct peal_event event = {.type = PEAL_EVENT_LEFT, .id = cmd->id, .group = cmd->group};
     peal_conn_reply(conn, &event);
@@ -523,12 +531,9 @@ static struct peal_member *need_inbox(struct peal_conn *conn, const struct peal_
 {
     if (need_hello(conn, cmd)) return NULL;
     struct peal_member *m = inbox_member(conn);
-    if (m == NULL || !m->group->joined) {
-        peal_conn_error(conn, cmd->id, (struct peal_span){0},
-                        m == NULL ? PEAL_EFORBIDDEN : PEAL_ENO_ROUTER,
-                        m == NULL ? "this connection has no inbox" : "the inbox is not reachable");
-        return NULL;
-    }
+    if (m == NULL)
+        peal_conn_error(conn, cmd->id, (struct peal_span){0}, PEAL_EFORBIDDEN,
+                        "this connection has no inbox");
     return m;
 }
 

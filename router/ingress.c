@@ -147,9 +147,10 @@ static bool take_rpc(struct peal_ingress *in)
             peer.delimiters++;
     }
     skip_parts(in->rpc);
-    if (found)
-        peal_shard_on_rpc(in->shard, &peer,
-                          peal_span_make(zmq_msg_data(&body), zmq_msg_size(&body)));
+    /* Without a body it is a bad call, and is told so. */
+    peal_shard_on_rpc(in->shard, &peer,
+                      found ? peal_span_make(zmq_msg_data(&body), zmq_msg_size(&body))
+                            : peal_span_of(""));
     zmq_msg_close(&body);
     return true;
 }
@@ -216,6 +217,7 @@ static void *ingress_run(void *arg)
         zmq_pollitem_t item = {NULL, in->done.fd, ZMQ_POLLIN, 0};
         if (zmq_poll(&item, 1, TICK_MS) < 0 && errno != EINTR) break;
         take_results(in);
+        peal_shard_on_tick(in->shard);
     }
     peal_store_stop(in->store);
     in->store = NULL;

@@ -49,7 +49,7 @@ enum peal_err peal_batch_begin(struct peal_batch *batch, uint64_t now_ms)
     batch->now_ms = batch->ids.now_ms = now_ms;
     batch->ids.wrote = false;
     batch->ids.corrupt = 0;
-    batch->no_room = peal_db_disk_low(batch->db);
+    batch->disk_low = peal_db_disk_low(batch->db);
     return PEAL_OK;
 }
 
@@ -119,9 +119,13 @@ static void answer_head(struct peal_store_op *op, const struct peal_head *head)
 
 static bool room_left(struct peal_batch *batch)
 {
-    if (batch->no_room) return false;
     uint64_t max = peal_db_bytes_max(batch->db);
-    return peal_txn_bytes_used(&batch->txn) <= max - max / 10;
+    uint64_t used = peal_txn_bytes_used(&batch->txn);
+    if (used > max - max / 10) return false;
+    if (!batch->disk_low) return true;
+    /* The file may not grow; what was settled and removed has left room inside of it. */
+    uint64_t file = peal_txn_bytes_file(&batch->txn);
+    return used <= file - file / 10;
 }
 
 /* The envelope with the number that the message will get. */

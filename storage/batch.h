@@ -18,7 +18,7 @@ struct peal_batch {
     struct peal_ids ids;
     uint64_t boot; /* must stand in the owner record */
     uint64_t now_ms;
-    bool no_room; /* the disk was low when the transaction began */
+    bool disk_low; /* the disk was low when the transaction began */
 };
 
 enum { PEAL_RETAIN_MESSAGES = 256 }; /* removed from one group for one operation */

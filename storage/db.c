@@ -413,13 +413,43 @@ static struct peal_span span_of(MDB_val val)
     return peal_span_make(val.mv_data, val.mv_size);
 }
 
+static uint64_t file_bytes(const struct peal_db *db)
+{
+    MDB_envinfo info;
+    int rc = mdb_env_info(db->env, &info);
+    PEAL_ASSERT(rc == 0);
+    return ((uint64_t)info.me_last_pgno + 1) * db->page_size;
+}
+
+/* LMDB takes the size of a value from its page as it is. After damage to the page it may reach
+ * beyond the file, where reading ends the process: such a value is handed out as empty, which no
+ * record is. An ordinary page holds its values; a large one starts behind the header of the first
+ * page of its own, which names its number. Pages that a write transaction has changed lie
+ * elsewhere, so this is for read-only ones. */
+static struct peal_span value_of(const struct peal_txn *txn, MDB_val val)
+{
+    if (txn->write) return span_of(val);
+    uint64_t page_size = txn->db->page_size;
+    uint64_t at = (uint64_t)(uintptr_t)val.mv_data % page_size;
+    bool inside;
+    if (at == PAGE_HEADER) {
+        uint64_t number;
+        memcpy(&number, (const char *)val.mv_data - PAGE_HEADER, sizeof number);
+        uint64_t pages = file_bytes(txn->db) / page_size;
+        inside = number < pages && val.mv_size <= (pages - number) * page_size - PAGE_HEADER;
+    } else {
+        inside = val.mv_size <= page_size - at;
+    }
+    return inside ? span_of(val) : peal_span_make(val.mv_data, 0);
+}
+
 enum peal_err peal_txn_get(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
                            struct peal_span *value)
 {
     MDB_val k = val_of(key);
     MDB_val v;
     int rc = mdb_get(txn->mdb, txn->db->trees[tree], &k, &v);
-    if (rc == 0) *value = span_of(v);
+    if (rc == 0) *value = value_of(txn, v);
     return err_of(txn->db, rc);
 }
 
@@ -435,7 +465,7 @@ enum peal_err peal_txn_seek(struct peal_txn *txn, enum peal_tree tree, struct pe
     mdb_cursor_close(cursor);
     if (rc == 0) {
         *key = span_of(k);
-        *value = span_of(v);
+        *value = value_of(txn, v);
     }
     return err_of(txn->db, rc);
 }
@@ -470,6 +500,11 @@ uint64_t peal_txn_entries(struct peal_txn *txn, enum peal_tree tree)
     int rc = mdb_stat(txn->mdb, txn->db->trees[tree], &stat);
     PEAL_ASSERT(rc == 0);
     return stat.ms_entries;
+}
+
+uint64_t peal_txn_bytes_file(struct peal_txn *txn)
+{
+    return file_bytes(txn->db);
 }
 
 uint64_t peal_txn_bytes_used(struct peal_txn *txn)

@@ -84,5 +84,7 @@ enum peal_err peal_txn_del(struct peal_txn *txn, enum peal_tree tree, struct pea
 uint64_t peal_txn_entries(struct peal_txn *txn, enum peal_tree tree);
 /* Bytes of all pages that hold something, counting what txn wrote. */
 uint64_t peal_txn_bytes_used(struct peal_txn *txn);
+/* Bytes that the file has grown to. It never shrinks; what is not used in it is used again. */
+uint64_t peal_txn_bytes_file(struct peal_txn *txn);
 
 #endif

@@ -406,15 +406,32 @@ static void store_full_map_takes_marks_and_recovers(void **state)
 static void store_low_disk_refuses_puts_only(void **state)
 {
     (void)state;
+    char data[4000];
+    struct message m = {"user:a", NULL, data, sizeof data, 0};
+    memset(data, 'x', sizeof data);
+    rig.groups[0].keep.settled_ms = 60000;
     rig_open(&rig);
     rig_put(&rig, "user:a", "order-1", "x");
+    uint64_t stored = 1;
+    for (; stored < 200; stored++)
+        assert_int_equal(rig_do(&rig, rig_put_op(&rig, &m)).err, PEAL_OK);
+
+    /* The file may not grow: what is free inside of it is used up first. */
     atomic_store(&disk_free_percent, 9);
-    assert_int_equal(rig_put(&rig, "user:a", NULL, "x").err, PEAL_ESTORE_FULL);
-    assert_true(rig_ack(&rig, "user:a", 1).changed);
+    while (rig_do(&rig, rig_put_op(&rig, &m)).err == PEAL_OK)
+        assert_true(++stored < 1000);
+    assert_int_equal(rig_do(&rig, rig_put_op(&rig, &m)).err, PEAL_ESTORE_FULL);
     assert_int_equal(rig_head(&rig, "user:a").err, PEAL_OK);
     struct peal_store_op again = rig_put(&rig, "user:a", "order-1", "x");
     assert_int_equal(again.err, PEAL_OK); /* it is stored already */
     assert_true(again.duplicate);
+
+    /* What is settled and removed makes room, although the disk is as full as before. */
+    assert_true(rig_ack(&rig, "user:a", stored).changed);
+    rig_pass(&rig, 60000);
+    for (int i = 0; i < 10; i++)
+        rig_pass(&rig, 1000);
+    assert_int_equal(rig_do(&rig, rig_put_op(&rig, &m)).err, PEAL_OK);
     atomic_store(&disk_free_percent, 11);
     assert_int_equal(rig_put(&rig, "user:a", NULL, "x").err, PEAL_OK);
 }
