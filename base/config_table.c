@@ -112,7 +112,7 @@ const struct peal_option peal_options[] = {
     {"listen", TEXT, AT(listen), .fallback = "127.0.0.1:8080", .check = peal_config_check_endpoint,
      .help = "Address of the browser port; port 0 asks the kernel for a free one"},
     {"workers", NUMBER, AT(workers), .fallback = "0", .max = 64,
-     .help = "Threads that serve connections; 0 means one per core"},
+     .help = "Threads that serve connections; 0 means one per core, at least two"},
     {"data", TEXT, AT(data), .fallback = "./peal-data", .help = "Folder of the router's store"},
     {"log_level", TEXT, AT(log_level), .fallback = "info", .words = level_words,
      .help = "Log lines less important than this are dropped"},

@@ -4,17 +4,17 @@
 #define PEAL_BASE_LIMITS_H
 
 enum {
-    PEAL_NAME_MAX = 200,        /* bytes of a group or user name; also keeps ZMTP topics safe */
-    PEAL_MESSAGE_ID_MAX = 64,   /* bytes of a publisher's message_id */
-    PEAL_EVENT_MAX = 200,       /* bytes of an event name */
-    PEAL_DEVICE_MAX = 64,       /* bytes of a device id */
-    PEAL_COLLAPSE_MAX = 200,    /* bytes of a collapse key */
-    PEAL_TOKEN_MAX = 8192,      /* bytes of a token; a JWT with many groups is 2 KiB */
-    PEAL_SLOTS = 1024,          /* of the table that hashes groups onto routers */
+    PEAL_NAME_MAX = 200,      /* bytes of a group or user name; also keeps ZMTP topics safe */
+    PEAL_MESSAGE_ID_MAX = 64, /* bytes of a publisher's message_id */
+    PEAL_EVENT_MAX = 200,     /* bytes of an event name */
+    PEAL_DEVICE_MAX = 64,     /* bytes of a device id */
+    PEAL_COLLAPSE_MAX = 200,  /* bytes of a collapse key */
+    PEAL_TOKEN_MAX = 8192,    /* bytes of a token; a JWT with many groups is 2 KiB */
+    PEAL_SLOTS = 1024,        /* of the table that hashes groups onto routers */
     PEAL_PUBLISH_BYTES_MAX = 64 << 20, /* of data times targets in one publish call */
-    PEAL_BATCH_MESSAGES = 1000, /* objects in one publish call */
-    PEAL_JSON_DEPTH = 32,       /* nesting of what clients and publishers send */
-    PEAL_WIRE_DEPTH = 32,       /* nesting of msgpack; msgpack-c's own limit is the same */
+    PEAL_BATCH_MESSAGES = 1000,        /* objects in one publish call */
+    PEAL_JSON_DEPTH = 32,              /* nesting of what clients and publishers send */
+    PEAL_WIRE_DEPTH = 32,              /* nesting of msgpack; msgpack-c's own limit is the same */
 
     PEAL_HEAD_MAX = 8192,           /* bytes of a request head on the browser port */
     PEAL_HEADERS_MAX = 64,          /* header lines of a request */

@@ -509,7 +509,7 @@ void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd)
         err = peal_group_of_user(cmd->user, &name);
         env.group = peal_buf_span(&name);
     }
-    bool nobody = peal_group_is_inbox(env.group) && peal_group_user(env.group).size == 0;
+    bool nobody = peal_span_is(env.group, "user:"); /* an inbox of no user */
     if (err != PEAL_OK || nobody || peal_name_check(env.group) != PEAL_OK) {
         err = PEAL_EBAD_GROUP;
         why = "a group name has 1..200 bytes of UTF-8 without control characters";

@@ -29,7 +29,8 @@ static size_t count_workers(const struct peal_config *config)
 {
     if (config->workers > 0) return config->workers;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (cores < 1) return 1;
+    /* Two at the least: one that is busy with a large request does not keep everybody waiting. */
+    if (cores < 2) return 2;
     return cores > PEAL_WORKERS_MAX ? PEAL_WORKERS_MAX : (size_t)cores;
 }
 

@@ -147,7 +147,9 @@ static bool take_rpc(struct peal_ingress *in)
             peer.delimiters++;
     }
     skip_parts(in->rpc);
-    /* Without a body it is a bad call, and is told so. */
+    /* Without a body it is a bad call, and is told so: the last empty frame was meant as the body.
+     */
+    if (!found && peer.delimiters > 0) peer.delimiters--;
     peal_shard_on_rpc(in->shard, &peer,
                       found ? peal_span_make(zmq_msg_data(&body), zmq_msg_size(&body))
                             : peal_span_of(""));

@@ -1,6 +1,8 @@
 """Bounds bound what they should, and nobody else."""
 
+import msgpack
 import pytest
+import zmq
 
 from native import Native
 from rawws import RawWebSocket
@@ -100,3 +102,40 @@ def test_ack_while_the_router_is_away_is_not_forgotten(start_cluster):
         # A replay would come before a message of now. (A skip may; it is none.)
         assert node.api.post("/v1/publish", {"user": "ann", "data": 2}).status == 200
         assert ann.next("message")["data"] == 2
+
+
+def test_join_that_its_leave_overtakes_is_answered(server):
+    with Native(server.url, token("ann"), groups=[]) as ann:
+        ann.send_raw(
+            '{"type":"join","id":"j","group":"kept"}\n{"type":"leave","id":"l","group":"kept"}'
+        )
+        replies = {frame["id"]: frame["type"] for frame in (ann.next(), ann.next())}
+        assert replies["l"] == "left"
+        assert replies["j"] in ("joined", "error")
+
+
+def test_commands_behind_hello_wait_for_nothing(server):
+    assert server.api.post("/v1/publish", {"user": "ann", "data": 1}).status == 200
+    with Native(server.url, hello=False) as ann:
+        hello = '{"type":"hello","id":1,"token":"%s"}' % token("ann")
+        ann.send_raw(hello + '\n{"type":"read","id":2,"all":true}\n{"type":"inbox","id":3}')
+        replies = [frame for frame in (ann.next() for _ in range(3)) if "id" in frame]
+        assert "error" not in {frame["type"] for frame in replies}
+
+
+def test_error_that_closes_is_told_before_the_close(server):
+    with Native(server.url, token("ann")) as ann:
+        for _ in range(3):
+            ann.send_raw("{")
+        assert [ann.next("error")["code"] for _ in range(3)] == ["bad_json"] * 3
+        assert ann.wait_closed() == 4000
+
+
+def test_call_without_a_body_is_a_bad_call(server):
+    context = zmq.Context.instance()
+    with context.socket(zmq.REQ) as door:
+        door.linger = 0
+        door.connect(server.doors["rpc"])
+        door.send(b"")
+        assert door.poll(30000)
+        assert msgpack.unpackb(door.recv())["error"]["code"] == "bad_message"

@@ -207,9 +207,25 @@ static void map_chains_stay_short_and_keys_differ_between_maps(void **state)
     free(things);
 }
 
+/* Nobody outside can prepare keys that collide: the same key hashes differently in each map. */
+static void map_hashes_under_a_key_of_its_own(void **state)
+{
+    (void)state;
+    struct peal_map maps[2];
+    struct peal_map_node nodes[2];
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(peal_map_init(&maps[i]), PEAL_OK);
+        peal_map_add(&maps[i], &nodes[i], peal_span_of("user:bob"));
+    }
+    assert_true(nodes[0].hash != nodes[1].hash);
+    for (int i = 0; i < 2; i++)
+        peal_map_fini(&maps[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(map_hashes_under_a_key_of_its_own),
         cmocka_unit_test(map_empty_finds_nothing_and_walks_nowhere),
         cmocka_unit_test(map_compares_whole_keys_byte_by_byte),
         cmocka_unit_test(map_many_keys_agree_with_a_naive_table),
