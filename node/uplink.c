@@ -208,9 +208,10 @@ static void group_free(struct peal_uplink *up, struct group *g)
 /* ---- sync ---------------------------------------------------------------------------------- */
 
 static void sync_page(struct peal_uplink *up, size_t link, struct peal_position *positions,
-                      size_t count, uint64_t flags)
+                      size_t count, uint64_t flags, uint64_t named)
 {
-    struct peal_frame sync = {.type = PEAL_F_SYNC, .seq = up->links[link].sync, .flags = flags};
+    struct peal_frame sync = {
+        .type = PEAL_F_SYNC, .seq = up->links[link].sync, .flags = flags, .limit = named};
     sync.positions.at = positions;
     sync.positions.count = count;
     if (send_frame(up, link, &sync) != PEAL_OK)
@@ -222,6 +223,7 @@ static void sync_link(struct peal_uplink *up, size_t link)
 {
     struct peal_position page[SYNC_PAGE];
     size_t count = 0;
+    uint64_t named = 0;
     uint64_t flags = PEAL_FLAG_FIRST;
     struct link *l = &up->links[link];
     l->up = true;
@@ -234,14 +236,14 @@ static void sync_link(struct peal_uplink *up, size_t link)
         struct group *g = PEAL_FROM_LINK(it, struct group, in_link);
         if (!g->joined) continue;
         if (count == SYNC_PAGE) {
-            sync_page(up, link, page, count, flags);
+            sync_page(up, link, page, count, flags, named);
             flags = 0;
             count = 0;
         }
         page[count++] =
             (struct peal_position){peal_span_make(g->name, g->name_size), g->epoch, g->offset};
     }
-    sync_page(up, link, page, count, flags | PEAL_FLAG_LAST);
+    sync_page(up, link, page, count, flags | PEAL_FLAG_LAST, named);
     PEAL_LIST_EACH(&up->pendings, it, after)
     {
         struct pending *p = PEAL_FROM_LINK(it, struct pending, by_age);

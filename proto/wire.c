@@ -291,7 +291,7 @@ static const struct {
     FRAME(BEAT, F_boot),
     FRAME(JOIN, F_req, F_group),
     FRAME(LEAVE, F_group),
-    FRAME(SYNC, F_seq, F_flags, F_positions),
+    FRAME(SYNC, F_seq, F_flags, F_positions, F_limit),
     FRAME(PUBLISH, F_req, F_entries),
     FRAME(FETCH, F_req, F_group, F_epoch, F_offset, F_limit, F_bytes, F_flags),
     FRAME(MARK, F_req, F_group, F_flags, F_upto, F_offsets),

@@ -428,7 +428,12 @@ static void on_leave(struct peal_shard *s, struct peal_node_entry *node, struct 
 static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
                     const struct peal_peer *peer, const struct peal_frame *frame)
 {
-    if (frame->flags & PEAL_FLAG_FIRST) node->sync_round++;
+    if (frame->flags & PEAL_FLAG_FIRST) {
+        node->sync_round++;
+        node->sync_seq = frame->seq;
+        node->sync_named = 0;
+    }
+    node->sync_named += frame->positions.count;
     for (size_t i = 0; i < frame->positions.count; i++) {
         const struct peal_position *at = &frame->positions.at[i];
         struct peal_group_entry *g = peal_table_find_group(&s->table, at->group);
@@ -439,6 +444,9 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
         join(s, node, PEAL_CALL_SYNC, peer, 0, at);
     }
     if (!(frame->flags & PEAL_FLAG_LAST)) return;
+    /* A page that was lost with a connection: nothing is removed, and the node says it all again.
+     */
+    if (frame->seq != node->sync_seq || frame->limit != node->sync_named) return;
     peal_table_end_sync(&s->table, node);
     struct peal_frame synced = {.type = PEAL_F_SYNCED, .seq = frame->seq};
     reply_frame(s, peer, &synced);

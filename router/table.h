@@ -49,6 +49,8 @@ struct peal_node_entry {
     uint64_t seq;  /* of the last batch with entries; starts where no other entry was */
     uint64_t seen_ms;
     uint64_t sync_round; /* grows with every FIRST page */
+    uint64_t sync_seq;   /* of the SYNC whose pages are coming in */
+    uint64_t sync_named; /* groups that they named so far */
     struct peal_link rows;
     struct peal_link dirty; /* in table->dirty while a batch waits */
     struct peal_bytes *batch[PEAL_BATCH_ENTRIES_MAX];

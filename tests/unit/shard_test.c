@@ -433,6 +433,7 @@ static void shard_sync_makes_the_table_exactly_what_the_node_holds(void **state)
     struct peal_frame sync = {.type = PEAL_F_SYNC, .flags = PEAL_FLAG_FIRST | PEAL_FLAG_LAST};
     sync.positions.at = held;
     sync.positions.count = 2;
+    sync.limit = 2;
     forget(w);
     from_node(w, 42, &sync);
     /* a is at 1 and not at 0, c is new here: both positions are told. */
@@ -453,7 +454,49 @@ static void shard_sync_makes_the_table_exactly_what_the_node_holds(void **state)
     forget(w);
     held[0].offset = 1;
     sync.positions.count = 1;
+    sync.limit = 1;
     from_node(w, 42, &sync);
+    assert_int_equal(w->batch_count, 0);
+}
+
+static size_t count_synced(struct world *w, uint64_t seq)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w->reply_count; i++) {
+        struct peal_frame f;
+        assert_int_equal(peal_frame_decode(peal_bytes_span(w->replies[i]), &f), PEAL_OK);
+        count += f.type == PEAL_F_SYNCED && f.seq == seq;
+        peal_frame_fini(&f);
+    }
+    return count;
+}
+
+static void shard_sync_that_lost_a_page_is_not_confirmed(void **state)
+{
+    struct world *w = *state;
+    struct peal_position held[] = {{peal_span_of("a"), 0, 0}, {peal_span_of("b"), 0, 0}};
+    join(w, 42, 1, "c");
+    struct peal_frame page = {.type = PEAL_F_SYNC, .seq = 7};
+    page.positions.at = held;
+    page.positions.count = 1;
+    /* Only the last page of two came. */
+    page.flags = PEAL_FLAG_LAST;
+    page.limit = 2;
+    from_node(w, 42, &page);
+    assert_int_equal(count_synced(w, 7), 0);
+    forget(w);
+    push(w, "{\"group\":\"c\",\"data\":1}"); /* its row is still there */
+    assert_int_equal(w->batch_count, 1);
+    /* Both: confirmed, and c is gone. */
+    page.seq = 8;
+    page.flags = PEAL_FLAG_FIRST;
+    from_node(w, 42, &page);
+    page.positions.at = held + 1;
+    page.flags = PEAL_FLAG_LAST;
+    from_node(w, 42, &page);
+    assert_int_equal(count_synced(w, 8), 1);
+    forget(w);
+    push(w, "{\"group\":\"c\",\"data\":2}");
     assert_int_equal(w->batch_count, 0);
 }
 
@@ -552,6 +595,7 @@ int main(void)
         TEST(shard_page_tells_what_history_no_longer_has),
         TEST(shard_page_of_a_group_that_keeps_nothing_is_a_gap),
         TEST(shard_sync_makes_the_table_exactly_what_the_node_holds),
+        TEST(shard_sync_that_lost_a_page_is_not_confirmed),
         TEST(shard_silent_node_is_dropped_and_gets_a_new_sequence),
         TEST(shard_mark_is_told_to_all_nodes_of_the_inbox),
         TEST(shard_mark_of_a_group_that_is_no_inbox_is_refused),
