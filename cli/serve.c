@@ -18,6 +18,7 @@
 #include "cli/verbs.h"
 #include "node/demo_page.h"
 #include "node/node.h"
+#include "node/outq.h"
 #include "node/secrets.h"
 #include "router/ingress.h"
 
@@ -138,6 +139,25 @@ static void raise_descriptors(void)
                  (unsigned long long)limit.rlim_cur);
 }
 
+/* What the limits allow at the worst, so that nobody has to add them up. */
+static void log_memory(const struct server *s)
+{
+    const struct peal_config *c = s->config;
+    uint64_t message = c->limits.message;
+    for (size_t i = 0; i < c->route_count; i++)
+        if (c->routes[i].max_message > message) message = c->routes[i].max_message;
+    if (s->what->node)
+        peal_log(PEAL_LOG_INFO, "limits.node",
+                 "connections_per_worker=%llu bytes_per_connection=%llu",
+                 (unsigned long long)c->limits.connections,
+                 (unsigned long long)(c->limits.queue + PEAL_OUTQ_CONTROL_BYTES + message));
+    if (s->what->router)
+        peal_log(PEAL_LOG_INFO, "limits.router",
+                 "history_bytes=%llu dedup_ids=%llu store_map_bytes=%llu",
+                 (unsigned long long)c->limits.history, (unsigned long long)c->dedup.ids,
+                 (unsigned long long)c->store.max);
+}
+
 static enum peal_err start_router(struct server *s)
 {
     struct peal_ingress_inproc inproc = {inproc_rpc, inproc_xpub};
@@ -250,6 +270,7 @@ static int serve(struct server *s)
     peal_metrics_thread_start();
     set_log_level(s->config->log_level);
     raise_descriptors();
+    log_memory(s);
 
     enum peal_err err = s->what->dev ? make_secrets(s) : PEAL_OK;
     if (err == PEAL_OK) {
