@@ -87,5 +87,7 @@ void peal_mailbox_arm(struct peal_mailbox *box)
     uint64_t count;
     ssize_t n = read(box->fd, &count, sizeof count);
     (void)n; /* EAGAIN when the wake-up was for something else: nothing to clear then. */
-    atomic_store_explicit(&box->signalled, false, memory_order_seq_cst);
+    /* An exchange, not a store: it takes part in the order of the senders' exchanges, so that what
+     * one of them pushed before it found the signal set is seen by the pops that follow. */
+    (void)atomic_exchange_explicit(&box->signalled, false, memory_order_seq_cst);
 }

@@ -22,7 +22,7 @@
 #include "node/secrets.h"
 #include "router/ingress.h"
 
-enum { LINK_WAIT_MS = 5000, LINK_STEP_MS = 10, ZMQ_END_S = 10 };
+enum { LINK_WAIT_MS = 5000, LINK_STEP_MS = 10 };
 
 static const char inproc_rpc[] = "inproc://peal-rpc";
 static const char inproc_xpub[] = "inproc://peal-xpub";
@@ -185,27 +185,12 @@ static enum peal_err start_node(struct server *s)
     return peal_node_start(&o, &s->node, s->why, sizeof s->why);
 }
 
-static void end_now(int number)
-{
-    static const char line[] =
-        "peal: ZeroMQ does not end; everything else has, so does the process\n";
-    (void)number;
-    ssize_t n = write(STDERR_FILENO, line, sizeof line - 1);
-    _exit(n < 0 ? PEAL_EXIT_BUG : PEAL_EXIT_OK);
-}
-
 static void stop(struct server *s)
 {
     peal_node_stop(s->node);
     peal_status_stop(s->status);
     peal_ingress_stop(s->ingress);
-    if (s->zmq == NULL) return;
-    /* The store is closed and the sockets linger for a second. A context that waits longer, which
-     * was seen once after a peer had slept and reconnected, shall not hold up the end. */
-    signal(SIGALRM, end_now);
-    alarm(ZMQ_END_S);
-    peal_bus_context_free(s->zmq);
-    alarm(0);
+    if (s->zmq != NULL) peal_bus_context_free(s->zmq);
 }
 
 /* Waits for a signal, at most so long; 0 when none came. */

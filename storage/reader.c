@@ -313,8 +313,9 @@ static void *reader_run(void *arg)
     struct peal_reader *reader = arg;
     peal_metrics_thread_start();
     for (;;) {
-        bool stopping = atomic_load(&reader->stopping);
+        /* Asked after arming: a stop that came before is seen here, a later one wakes the poll. */
         peal_mailbox_arm(&reader->box);
+        bool stopping = atomic_load(&reader->stopping);
         for (struct peal_store_fetch *fetch; (fetch = peal_mailbox_pop(&reader->box)) != NULL;)
             answer(reader, fetch);
         if (stopping) return NULL;

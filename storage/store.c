@@ -239,8 +239,9 @@ static void *store_run(void *arg)
     struct peal_store *store = arg;
     peal_metrics_thread_start();
     for (;;) {
-        bool stopping = atomic_load(&store->stopping);
+        /* Asked after arming: a stop that came before is seen here, a later one wakes the poll. */
         peal_mailbox_arm(&store->box);
+        bool stopping = atomic_load(&store->stopping);
         while (batch_run(store))
             sweep(store);
         if (stopping) return NULL;

@@ -347,6 +347,15 @@ static void damaged_head_starts_a_new_epoch(void **state)
     assert_int_equal(rig_head(&rig, "user:a").epoch, head.epoch);
 }
 
+/* A stop that comes while the thread is between two looks must not be missed: it would wait for
+ * ever, which the test's time limit shows. */
+static void reader_stopped_at_any_moment_ends(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 300; i++)
+        rig_reopen(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +373,7 @@ int main(void)
         T(page_never_delivers_a_changed_payload),
         T(page_missing_message_is_a_gap_unless_it_was_removed),
         T(damaged_head_starts_a_new_epoch),
+        T(reader_stopped_at_any_moment_ends),
 #undef T
     };
     return cmocka_run_group_tests_name("reader", tests, NULL, NULL);
