@@ -55,15 +55,16 @@ static enum peal_err load_keys(struct peal_node *node, const struct peal_node_op
 static enum peal_err open_listeners(struct peal_node *node, const struct peal_config *config,
                                     int fds[][2], char *why, size_t why_size)
 {
-    int probe;
+    int probes[2] = {-1, -1};
     enum peal_err err =
-        peal_listener_open("listen", config->listen, &node->port, true, &probe, why, why_size);
+        peal_listener_open("listen", config->listen, &node->port, true, &probes[0], why, why_size);
+    /* Both at once: the kernel could otherwise choose the same port for both, and share it. */
+    if (err == PEAL_OK)
+        err = peal_listener_open("api.listen", config->api.listen, &node->api_port, true,
+                                 &probes[1], why, why_size);
+    for (int i = 0; i < 2; i++)
+        if (probes[i] >= 0) close(probes[i]);
     if (err != PEAL_OK) return err;
-    close(probe);
-    err = peal_listener_open("api.listen", config->api.listen, &node->api_port, true, &probe, why,
-                             why_size);
-    if (err != PEAL_OK) return err;
-    close(probe);
     for (size_t i = 0; i < node->worker_count && err == PEAL_OK; i++) {
         err = peal_listener_open("listen", config->listen, &node->port, false, &fds[i][0], why,
                                  why_size);

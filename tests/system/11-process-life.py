@@ -95,6 +95,14 @@ def test_door_in_use_is_69_and_says_so(tmp_path, door):
     assert where in log
 
 
+def test_one_port_for_browsers_and_backends_is_69(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    code, log = refused(Peal(tmp_path, {"listen": where, "api": {"listen": where}}))
+    assert code == 69
+    assert "api.listen" in log
+
+
 def test_port_of_a_running_server_is_69_for_the_next_one(peal, tmp_path):
     code, log = refused(Peal(tmp_path / "second", {"listen": peal.url.split("//")[1]}))
     assert code == 69
