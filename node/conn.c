@@ -17,12 +17,15 @@
 #include "proto/group.h"
 #include "proto/json.h"
 
+enum { RENDERED_KEPT = 65536 }; /* bytes: a buffer that one large frame made larger is given back */
+
 /* ---- the queue ------------------------------------------------------------------------------- */
 
 size_t peal_conn_room(const struct peal_conn *conn)
 {
-    size_t half = conn->outq.bytes_max / 2;
-    if (conn->outq.count >= conn->outq.slots_max / 2) return 0;
+    const struct peal_outq_limits *limits = &conn->hub->queue;
+    size_t half = limits->bytes_max / 2;
+    if (conn->outq.frames >= limits->frames_max / 2) return 0;
     return conn->outq.bytes >= half ? 0 : half - conn->outq.bytes;
 }
 
@@ -36,29 +39,59 @@ static bool make_room(struct peal_conn *conn)
     return conn->open && conn->outq.bytes < before;
 }
 
-enum peal_err peal_conn_deliver(struct peal_conn *conn, struct peal_bytes *frame)
+uint32_t peal_conn_deliver(struct peal_conn *conn, struct peal_run *run)
 {
-    enum peal_err err = peal_outq_push(&conn->outq, frame);
-    if (err != PEAL_OK && make_room(conn)) err = peal_outq_push(&conn->outq, frame);
-    if (err != PEAL_OK) return err;
-    peal_count(PEAL_M_DUE, 1);
-    conn->hub->io.output(conn->hub->io.ctx, conn);
-    return PEAL_OK;
+    struct peal_hub *hub = conn->hub;
+    uint32_t taken = peal_outq_push(&conn->outq, &hub->queue, run);
+    while (taken < run->count && make_room(conn)) {
+        struct peal_run *tail = peal_run_tail(run, taken);
+        uint32_t more = tail == NULL ? 0 : peal_outq_push(&conn->outq, &hub->queue, tail);
+        peal_run_unref(tail);
+        if (more == 0) break;
+        taken += more;
+    }
+    if (taken == 0) return 0;
+    peal_count(PEAL_M_DUE, taken);
+    hub->io.output(hub->io.ctx, conn);
+    return taken;
 }
 
-/* Takes the reference to frame. */
-static enum peal_err push_control(struct peal_conn *conn, struct peal_bytes *frame)
+/* What is in hub->rendered as one run, which it is emptied for; NULL on ENOMEM. */
+static struct peal_run *take_rendered(struct peal_hub *hub)
 {
+    struct peal_run *run = NULL;
+    if (!hub->rendered.failed) run = peal_run_new(peal_buf_span(&hub->rendered), NULL, 1);
+    if (run == NULL || hub->rendered.capacity > RENDERED_KEPT) peal_buf_fini(&hub->rendered);
+    hub->rendered.size = 0;
+    return run;
+}
+
+enum peal_err peal_conn_message(struct peal_conn *conn, const struct peal_envelope *env,
+                                const struct peal_message_facts *facts)
+{
+    conn->dialect->message(&conn->hub->rendered, env, facts);
+    struct peal_run *run = take_rendered(conn->hub);
+    bool fits = run != NULL && peal_conn_deliver(conn, run) == 1;
+    peal_run_unref(run);
+    return fits ? PEAL_OK : PEAL_EFULL;
+}
+
+enum peal_err peal_conn_push_rendered(struct peal_conn *conn)
+{
+    struct peal_hub *hub = conn->hub;
+    struct peal_run *frame = take_rendered(hub);
     if (frame == NULL) return PEAL_ENOMEM;
-    enum peal_err err = peal_outq_push_control(&conn->outq, frame);
+    enum peal_err err = peal_outq_push_control(&conn->outq, &hub->queue, frame);
     if (err != PEAL_OK && conn->open && make_room(conn))
-        err = peal_outq_push_control(&conn->outq, frame);
+        err = peal_outq_push_control(&conn->outq, &hub->queue, frame);
     /* A reply larger than the limits goes alone, as a large message does. */
-    if (err != PEAL_OK && peal_outq_empty(&conn->outq)) err = peal_outq_push(&conn->outq, frame);
-    peal_bytes_unref(frame);
+    if (err != PEAL_OK && peal_outq_empty(&conn->outq) &&
+        peal_outq_push(&conn->outq, &hub->queue, frame) == 1)
+        err = PEAL_OK;
+    peal_run_unref(frame);
     if (err != PEAL_OK) return err;
     peal_count(PEAL_M_DUE, 1);
-    conn->hub->io.output(conn->hub->io.ctx, conn);
+    hub->io.output(hub->io.ctx, conn);
     return PEAL_OK;
 }
 
@@ -66,7 +99,8 @@ enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *e
 {
     if (!conn->open) return PEAL_OK;
     if (!(conn->dialect->events & (1u << event->type))) return PEAL_OK;
-    return push_control(conn, conn->dialect->event(event)) == PEAL_OK ? PEAL_OK : PEAL_EFULL;
+    conn->dialect->event(&conn->hub->rendered, event);
+    return peal_conn_push_rendered(conn) == PEAL_OK ? PEAL_OK : PEAL_EFULL;
 }
 
 void peal_conn_reply(struct peal_conn *conn, const struct peal_event *event)
@@ -108,7 +142,8 @@ static void send_welcome(struct peal_conn *conn);
 
 static void send_ping(struct peal_conn *conn, struct peal_span payload)
 {
-    if (push_control(conn, conn->dialect->ping(payload)) != PEAL_OK) {
+    conn->dialect->ping(&conn->hub->rendered, payload);
+    if (peal_conn_push_rendered(conn) != PEAL_OK) {
         peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
         return;
     }
@@ -198,7 +233,8 @@ void peal_conn_on_frames(struct peal_conn *conn, uint32_t frames, bool in_messag
 
 void peal_conn_on_sent(struct peal_conn *conn)
 {
-    if (!conn->open) return;
+    /* In the middle of a delivery no member is brought on: what is delivered will be sent. */
+    if (!conn->open || conn->hub->turn.delivering) return;
     if (conn->full && peal_conn_room(conn) > 0) {
         conn->full = false;
         PEAL_LIST_EACH(&conn->members, it, after)
@@ -249,8 +285,8 @@ void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
     peal_log(PEAL_LOG_INFO, "conn.closed", "reason=%s code=%u session=%.26s queue_bytes=%u", reason,
              code, conn->session, bytes);
     /* Without memory for it the client sees the end of the stream. */
-    if (push_control(conn, conn->dialect->farewell(code, reason)) != PEAL_OK)
-        conn->hub->io.output(conn->hub->io.ctx, conn);
+    conn->dialect->farewell(&conn->hub->rendered, code, reason);
+    if (peal_conn_push_rendered(conn) != PEAL_OK) conn->hub->io.output(conn->hub->io.ctx, conn);
     rearm(conn);
 }
 
@@ -573,7 +609,7 @@ void peal_conn_inbox(struct peal_conn *conn, const struct peal_command *cmd)
                                .epoch = m->group->epoch,
                                .offset = cmd->before,
                                .limit = limit < PEAL_PAGE_MESSAGES ? limit : PEAL_PAGE_MESSAGES,
-                               .bytes = conn->outq.bytes_max / 4,
+                               .bytes = conn->hub->queue.bytes_max / 4,
                                .flags =
                                    PEAL_FLAG_REVERSE | (cmd->unread_only ? PEAL_FLAG_UNREAD : 0)};
     peal_call_router(conn, PEAL_CONN_CALL_INBOX, cmd->id, peal_group_span(m->group), &fetch);
@@ -592,7 +628,8 @@ void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span paylo
 {
     struct peal_envelope env = {.data = payload,
                                 .data_kind = text ? PEAL_DATA_TEXT : PEAL_DATA_BINARY};
-    struct peal_bytes *frame = NULL;
+    const struct peal_message_facts facts = {0};
+    enum peal_err err = PEAL_ENOMEM;
     switch (conn->route->inbound) {
     case PEAL_INBOUND_REFUSE:
         peal_conn_close(conn, 4005, "inbound_refused", PEAL_M_CLOSED_POLICY);
@@ -608,7 +645,7 @@ void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span paylo
             peal_json_add_base64(&json, payload);
         env.data = peal_buf_span(&json);
         env.data_kind = PEAL_DATA_JSON;
-        if (!json.failed) frame = conn->dialect->message(&env, &(struct peal_message_facts){0});
+        if (!json.failed) err = peal_conn_message(conn, &env, &facts);
         peal_buf_fini(&json);
         break;
     }
@@ -624,11 +661,9 @@ void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span paylo
         peal_call_publish(conn, (struct peal_span){0}, &env);
         return;
     default: /* echo */
-        frame = conn->dialect->message(&env, &(struct peal_message_facts){0});
+        err = peal_conn_message(conn, &env, &facts);
     }
-    if (frame == NULL || peal_conn_deliver(conn, frame) != PEAL_OK)
-        peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
-    peal_bytes_unref(frame);
+    if (err != PEAL_OK) peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
 }
 
 /* ---- life --------------------------------------------------------------------------------------
@@ -688,8 +723,7 @@ enum peal_err peal_conn_init(struct peal_conn *conn, struct peal_hub *hub,
     peal_link_init(&conn->members);
     peal_link_init(&conn->calls);
     peal_timer_init(&conn->timer);
-    peal_outq_init(&conn->outq, (uint32_t)hub->config->limits.queue_messages,
-                   (uint32_t)hub->config->limits.queue);
+    peal_outq_init(&conn->outq);
     peal_ulid(conn->session, hub->wall_ms);
     peal_list_append(&hub->conns, &conn->in_hub);
     hub->conn_count++;
@@ -721,7 +755,7 @@ void peal_conn_fini(struct peal_conn *conn)
     PEAL_LIST_EACH(&conn->members, it, after)
     peal_member_remove(PEAL_FROM_LINK(it, struct peal_member, in_conn));
     peal_wheel_disarm(&conn->timer);
-    peal_count(PEAL_M_DROPPED_CLOSED, conn->outq.count);
+    peal_count(PEAL_M_DROPPED_CLOSED, conn->outq.frames);
     peal_outq_fini(&conn->outq);
     peal_claims_fini(&conn->claims);
     peal_list_remove(&conn->in_hub);

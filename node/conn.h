@@ -90,8 +90,14 @@ void peal_conn_on_sent(struct peal_conn *conn);
 void peal_conn_on_peer_close(struct peal_conn *conn);
 
 /* The rest of the node says: */
-/* Queues one rendered message. Errors: PEAL_EFULL; nothing has changed. */
-enum peal_err peal_conn_deliver(struct peal_conn *conn, struct peal_bytes *frame);
+/* Queues messages, and says how many from the first one on: fewer than run->count when neither the
+ * queue nor the kernel takes more. */
+uint32_t peal_conn_deliver(struct peal_conn *conn, struct peal_run *run);
+/* Renders and queues one message for this connection alone. Errors: PEAL_EFULL. */
+enum peal_err peal_conn_message(struct peal_conn *conn, const struct peal_envelope *env,
+                                const struct peal_message_facts *facts);
+/* Queues the control frame that is in hub->rendered. Errors: PEAL_EFULL, PEAL_ENOMEM. */
+enum peal_err peal_conn_push_rendered(struct peal_conn *conn);
 /* Renders and queues an event, if the dialect has it. Errors: PEAL_EFULL. */
 enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event);
 /* The same for an answer to a command: who sends commands without reading replies is closed as a

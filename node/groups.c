@@ -49,7 +49,7 @@ static struct peal_group *group_new(struct peal_hub *hub, struct peal_span name)
     struct peal_group *g = calloc(1, sizeof *g + name.size);
     if (g == NULL) return NULL;
     memcpy(g->name, name.at, name.size);
-    g->name_size = name.size;
+    g->name_size = (uint8_t)name.size;
     g->policy = peal_group_policy(hub->config, name);
     g->hub = hub;
     g->inbox = peal_group_is_inbox(name);
@@ -65,6 +65,7 @@ static struct peal_group *group_new(struct peal_hub *hub, struct peal_span name)
 static void group_free(struct peal_hub *hub, struct peal_group *g)
 {
     PEAL_ASSERT(g->member_count == 0);
+    peal_turn_flush_group(hub, g); /* nobody is there to get it */
     peal_request_cancel(hub, &g->ack);
     /* If the bus has no room it goes on sending; such messages find no group here, and the next
      * join or a sync puts it right. */
@@ -82,6 +83,8 @@ static void fetch_done(struct peal_request *request, const struct peal_frame *pa
 
 static void set_state(struct peal_member *m, enum peal_member_state state)
 {
+    /* What came in this turn is for those who were live then. */
+    if (state == PEAL_MEMBER_LIVE) peal_turn_flush_group(m->conn->hub, m->group);
     m->state = state;
     peal_list_remove(&m->in_group);
     peal_list_append(state == PEAL_MEMBER_LIVE ? &m->group->live : &m->group->others, &m->in_group);
@@ -267,9 +270,7 @@ static bool page_entry(struct peal_member *m, struct peal_span bytes)
         struct peal_envelope env;
         struct peal_message_facts facts = {.replayed = true};
         if (peal_envelope_decode(entry.envelope, &env) == PEAL_OK && env.offset > m->cursor) {
-            struct peal_bytes *frame = conn->dialect->message(&env, &facts);
-            fits = frame != NULL && peal_conn_deliver(conn, frame) == PEAL_OK;
-            peal_bytes_unref(frame);
+            fits = peal_conn_message(conn, &env, &facts) == PEAL_OK;
             if (fits) {
                 m->cursor = env.offset;
                 if (m->group->inbox) peal_conn_acked_by_ping(conn, env.offset);
@@ -363,6 +364,12 @@ static void fetch_done(struct peal_request *request, const struct peal_frame *pa
     start_fetches(hub);
 }
 
+void peal_member_fall_behind(struct peal_member *m, uint64_t epoch, uint64_t cursor)
+{
+    fall_behind(m, epoch, cursor);
+    fetch_later(m);
+}
+
 /* ---- live ---------------------------------------------------------------------------------- */
 
 /* Members that a page had brought further than the group here. */
@@ -378,44 +385,10 @@ static void catch_up(struct peal_group *g)
     }
 }
 
-static void deliver(struct peal_group *g, struct peal_letter *letter)
-{
-    const struct peal_dialect *dialects[] = {&peal_dialect_native, &peal_dialect_raw};
-    enum { DIALECTS = sizeof dialects / sizeof dialects[0] };
-    struct peal_bytes *rendered[DIALECTS] = {0};
-    struct peal_message_facts facts = {.unread = letter->frame.unread, .rev = letter->frame.rev};
-    PEAL_LIST_EACH(&g->live, it, after)
-    {
-        struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_group);
-        struct peal_conn *conn = m->conn;
-        if (!conn->open) continue;
-        size_t shape = conn->dialect == dialects[0] ? 0 : 1;
-        if (rendered[shape] == NULL)
-            rendered[shape] = dialects[shape]->message(&letter->env, &facts);
-        enum peal_err err = PEAL_ENOMEM;
-        if (rendered[shape] != NULL) err = peal_conn_deliver(conn, rendered[shape]);
-        if (err == PEAL_OK) {
-            if (g->inbox) peal_conn_acked_by_ping(conn, letter->env.offset);
-        } else if (g->keeps || rendered[shape] == NULL) {
-            /* It comes by a page, or its loss is told by one. */
-            fall_behind(m, letter->env.epoch, letter->env.offset - 1);
-            if (!peal_outq_empty(&conn->outq))
-                conn->full = true;
-            else
-                fetch_later(m);
-        } else {
-            peal_count(PEAL_M_DUE, 1);
-            peal_count(PEAL_M_DROPPED_SLOW, 1);
-            peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
-        }
-    }
-    for (size_t i = 0; i < DIALECTS; i++)
-        peal_bytes_unref(rendered[i]);
-}
-
 /* The stream has a hole, or begins anew: everybody is behind where they were. */
 static void interrupt(struct peal_group *g, uint64_t epoch, uint64_t offset)
 {
+    peal_turn_flush_group(g->hub, g);
     PEAL_LIST_EACH(&g->live, it, after)
     fall_behind(PEAL_FROM_LINK(it, struct peal_member, in_group), g->epoch, g->offset);
     PEAL_LIST_EACH(&g->others, it, after)
@@ -448,7 +421,7 @@ void peal_groups_on_message(struct peal_hub *hub, struct peal_letter *letter)
         return;
     }
     g->offset = env->offset;
-    deliver(g, letter);
+    peal_turn_add(hub, g, letter);
     if (!peal_list_empty(&g->others)) catch_up(g);
 }
 
@@ -463,6 +436,7 @@ static void tell_state(struct peal_group *g, const struct peal_frame *frame)
                                .rev = frame->rev,
                                .flags = frame->flags};
     struct peal_link *lists[] = {&g->live, &g->others};
+    peal_turn_flush_group(g->hub, g); /* the state is of after these messages */
     for (size_t i = 0; i < 2; i++) {
         PEAL_LIST_EACH(lists[i], it, after)
         {

@@ -46,8 +46,11 @@ struct peal_group {
     struct peal_link acking; /* in hub->acks or hub->ack_retries */
     struct peal_link live;   /* members */
     struct peal_link others; /* members that are not live */
-    size_t member_count;
-    size_t name_size;
+    uint32_t member_count;
+    uint16_t turn_first; /* what waits for the end of the turn: index of a letter + 1, 0 = none */
+    uint16_t turn_last;
+    uint16_t turn_slot; /* in turn->groups */
+    uint8_t name_size;
     char name[];
 };
 
@@ -98,6 +101,10 @@ void peal_member_remove(struct peal_member *member);
 struct peal_member *peal_member_find(struct peal_conn *conn, struct peal_span group);
 /* Brings a member on: live if it is where the group is, else a page as soon as there is room. */
 void peal_member_pump(struct peal_member *member);
+
+/* The member has everything up to cursor, and its queue is full or memory short: the rest comes by
+ * pages. */
+void peal_member_fall_behind(struct peal_member *member, uint64_t epoch, uint64_t cursor);
 
 /* Letters. */
 void peal_groups_on_message(struct peal_hub *hub, struct peal_letter *letter);

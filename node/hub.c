@@ -152,6 +152,11 @@ void peal_hub_on_tick(struct peal_hub *hub)
     peal_groups_on_tick(hub);
 }
 
+void peal_hub_end_turn(struct peal_hub *hub)
+{
+    peal_turn_end(hub);
+}
+
 void peal_hub_set_time(struct peal_hub *hub, uint64_t mono_ms, uint64_t wall_ms)
 {
     hub->now_ms = mono_ms;
@@ -171,6 +176,8 @@ enum peal_err peal_hub_init(struct peal_hub *hub, const struct peal_config *conf
                                                  .issuer = config->auth.issuer,
                                                  .audience = config->auth.audience,
                                                  .leeway_ms = config->auth.leeway_ms};
+    hub->queue = (struct peal_outq_limits){.frames_max = (uint32_t)config->limits.queue_messages,
+                                           .bytes_max = (uint32_t)config->limits.queue};
     snprintf(hub->node_name, sizeof hub->node_name, "%016llx", (unsigned long long)boot);
     peal_wheel_init(&hub->wheel, now_ms);
     peal_link_init(&hub->conns);
@@ -189,10 +196,13 @@ enum peal_err peal_hub_init(struct peal_hub *hub, const struct peal_config *conf
 void peal_hub_fini(struct peal_hub *hub)
 {
     PEAL_ASSERT(hub->conn_count == 0);
+    peal_turn_end(hub);
+    peal_turn_fini(&hub->turn);
     peal_groups_fini(hub);
     while (!peal_list_empty(&hub->requests_age))
         answer(hub, PEAL_FROM_LINK(hub->requests_age.next, struct peal_request, by_age), NULL);
     peal_map_fini(&hub->groups);
     peal_map_fini(&hub->requests);
     peal_buf_fini(&hub->scratch);
+    peal_buf_fini(&hub->rendered);
 }

@@ -16,6 +16,8 @@
 #include "base/map.h"
 #include "base/wheel.h"
 #include "node/letter.h"
+#include "node/outq.h"
+#include "node/turn.h"
 #include "proto/token.h"
 
 struct peal_conn;
@@ -56,6 +58,9 @@ struct peal_hub {
     struct peal_map requests;      /* struct peal_request */
     struct peal_link requests_age; /* oldest first */
     struct peal_buf scratch;
+    struct peal_buf rendered; /* the control frame that is being made */
+    struct peal_outq_limits queue;
+    struct peal_turn turn;
 };
 
 /* Errors: PEAL_ENOMEM; hub then needs no fini. keys may be NULL: no token is accepted. */
@@ -67,6 +72,9 @@ void peal_hub_fini(struct peal_hub *hub);
 void peal_hub_set_time(struct peal_hub *hub, uint64_t mono_ms, uint64_t wall_ms);
 /* Takes one letter; the reference stays with the caller. */
 void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter);
+/* Gives the members of the groups what came for them. At the end of every turn, before the
+ * connections are written. */
+void peal_hub_end_turn(struct peal_hub *hub);
 /* Timers, retries, joined acks. At least every PEAL_WHEEL_TICK_MS. */
 void peal_hub_on_tick(struct peal_hub *hub);
 

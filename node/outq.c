@@ -1,117 +1,121 @@
-/* The ring doubles from SLOTS_MIN to what slots_max and the control frames need, so an index is a
- * masked sum. Frames leave at the head only, in the order of the stream; the one exception is
- * dropping, which takes everything behind the head. */
+/* Without a ring (capacity 0) there is room for one item, in the queue itself. The ring doubles
+ * from ITEMS_MIN, so an index is a masked sum. Frames leave at the head only, in the order of
+ * the stream; the one exception is dropping, which takes everything behind the frame that was
+ * begun: the oldest item is then cut short at the end of that frame. */
 #include "node/outq.h"
 
 #include <stdlib.h>
 
 #include "base/assert.h"
 
-enum { SLOTS_MIN = 4 };
+enum { ITEMS_MIN = 4 };
 
-static struct peal_bytes **slot(const struct peal_outq *q, uint32_t index)
+static struct peal_outq_item *item_at(const struct peal_outq *q, uint32_t index)
 {
-    return &q->slots[(q->head + index) & (q->capacity - 1)];
+    if (q->capacity == 0) return (struct peal_outq_item *)&q->one;
+    return &q->ring[(q->head + index) & (q->capacity - 1)];
 }
 
 static void outq_check(const struct peal_outq *q)
 {
-    PEAL_ASSERT(q->count <= q->capacity);
     PEAL_ASSERT((q->capacity & (q->capacity - 1)) == 0);
     if (q->count == 0) {
         PEAL_ASSERT(q->capacity == 0);
         PEAL_ASSERT(q->bytes == 0);
+        PEAL_ASSERT(q->frames == 0);
         PEAL_ASSERT(q->sent == 0);
         return;
     }
-    const struct peal_bytes *oldest = *slot(q, 0);
-    PEAL_ASSERT(q->sent < oldest->size);
-    PEAL_ASSERT(q->bytes >= oldest->size - q->sent);
+    PEAL_ASSERT(q->count <= (q->capacity == 0 ? 1 : q->capacity));
+    PEAL_ASSERT(q->frames >= q->count);
+    const struct peal_outq_item *oldest = item_at(q, 0);
+    PEAL_ASSERT(q->sent < oldest->end);
+    PEAL_ASSERT(q->bytes >= oldest->end - q->sent);
 }
 
-static void give_ring_back(struct peal_outq *q)
+static void reset(struct peal_outq *q)
 {
-    free(q->slots);
-    q->slots = NULL;
-    q->capacity = 0;
-    q->head = 0;
+    if (q->capacity > 0) free(q->ring);
+    *q = (struct peal_outq){0};
 }
 
 static bool make_room(struct peal_outq *q)
 {
-    if (q->count < q->capacity) return true;
-    uint32_t capacity = q->capacity == 0 ? SLOTS_MIN : q->capacity * 2;
-    struct peal_bytes **slots = malloc(capacity * sizeof(struct peal_bytes *));
-    if (slots == NULL) return false;
+    if (q->count < (q->capacity == 0 ? 1 : q->capacity)) return true;
+    uint32_t capacity = q->capacity == 0 ? ITEMS_MIN : q->capacity * 2;
+    struct peal_outq_item *ring = malloc(capacity * sizeof *ring);
+    if (ring == NULL) return false;
     for (uint32_t i = 0; i < q->count; i++)
-        slots[i] = *slot(q, i);
-    free(q->slots);
-    q->slots = slots;
+        ring[i] = *item_at(q, i);
+    if (q->capacity > 0) free(q->ring);
+    q->ring = ring;
     q->capacity = capacity;
     q->head = 0;
     return true;
 }
 
-static enum peal_err append(struct peal_outq *q, struct peal_bytes *frame)
+static bool append(struct peal_outq *q, struct peal_run *run, uint32_t count)
 {
-    if (frame->size > UINT32_MAX - q->bytes) return PEAL_EFULL;
-    if (!make_room(q)) return PEAL_EFULL;
-    *slot(q, q->count) = peal_bytes_ref(frame);
+    uint32_t end = peal_run_end(run, count);
+    if (end > UINT32_MAX - q->bytes) return false;
+    if (!make_room(q)) return false;
+    *item_at(q, q->count) = (struct peal_outq_item){peal_run_ref(run), end, count};
     q->count++;
-    q->bytes += frame->size;
+    q->frames += count;
+    q->bytes += end;
     outq_check(q);
-    return PEAL_OK;
+    return true;
 }
 
-void peal_outq_init(struct peal_outq *q, uint32_t slots_max, uint32_t bytes_max)
+void peal_outq_init(struct peal_outq *q)
 {
-    PEAL_ASSERT(slots_max > 0);
-    PEAL_ASSERT(slots_max <= UINT32_MAX / 4); /* twice the slots and the control ones fit */
-    *q = (struct peal_outq){.slots_max = slots_max, .bytes_max = bytes_max};
+    *q = (struct peal_outq){0};
 }
 
 void peal_outq_fini(struct peal_outq *q)
 {
     for (uint32_t i = 0; i < q->count; i++)
-        peal_bytes_unref(*slot(q, i));
-    free(q->slots);
-    *q = (struct peal_outq){0};
+        peal_run_unref(item_at(q, i)->run);
+    reset(q);
 }
 
-enum peal_err peal_outq_push(struct peal_outq *q, struct peal_bytes *frame)
+uint32_t peal_outq_push(struct peal_outq *q, const struct peal_outq_limits *limits,
+                        struct peal_run *run)
 {
     outq_check(q);
-    PEAL_ASSERT(frame->size > 0); /* nothing would ever be consumed for it */
-    if (q->count >= q->slots_max) return PEAL_EFULL;
-    /* Compared by subtraction: the sum could wrap around. */
-    bool fits = q->bytes <= q->bytes_max && frame->size <= q->bytes_max - q->bytes;
-    if (!fits && q->count > 0) return PEAL_EFULL;
-    return append(q, frame);
+    uint32_t frames = q->frames < limits->frames_max ? limits->frames_max - q->frames : 0;
+    uint32_t bytes = q->bytes < limits->bytes_max ? limits->bytes_max - q->bytes : 0;
+    uint32_t count = peal_run_frames(run, bytes);
+    if (count > frames) count = frames;
+    if (count == 0 && q->count == 0) count = 1;
+    if (count == 0 || !append(q, run, count)) return 0;
+    return count;
 }
 
-enum peal_err peal_outq_push_control(struct peal_outq *q, struct peal_bytes *frame)
+enum peal_err peal_outq_push_control(struct peal_outq *q, const struct peal_outq_limits *limits,
+                                     struct peal_run *frame)
 {
     outq_check(q);
-    PEAL_ASSERT(frame->size > 0);
-    if (q->count >= q->slots_max + PEAL_OUTQ_CONTROL_SLOTS) return PEAL_EFULL;
+    PEAL_ASSERT(frame->count == 1);
+    if (q->frames >= limits->frames_max + PEAL_OUTQ_CONTROL_FRAMES) return PEAL_EFULL;
     /* A frame larger than bytes_max is alone when it comes. It stretches the limit while it lasts:
      * otherwise nobody could be told to go away before all of it is sent. */
-    uint64_t limit = q->bytes_max;
+    uint64_t limit = limits->bytes_max;
     if (q->count > 0) {
-        uint32_t rest = (*slot(q, 0))->size - q->sent;
+        uint32_t rest = item_at(q, 0)->end - q->sent;
         if (rest > limit) limit = rest;
     }
     if ((uint64_t)q->bytes + frame->size > limit + PEAL_OUTQ_CONTROL_BYTES) return PEAL_EFULL;
-    return append(q, frame);
+    return append(q, frame, 1) ? PEAL_OK : PEAL_EFULL;
 }
 
 int peal_outq_gather(const struct peal_outq *q, struct iovec *vectors, int max)
 {
     int count = 0;
-    size_t sent = q->sent;
+    uint32_t sent = q->sent;
     for (uint32_t i = 0; i < q->count && count < max; i++) {
-        struct peal_bytes *frame = *slot(q, i);
-        vectors[count++] = (struct iovec){frame->at + sent, frame->size - sent};
+        const struct peal_outq_item *item = item_at(q, i);
+        vectors[count++] = (struct iovec){item->run->at + sent, item->end - sent};
         sent = 0;
     }
     return count;
@@ -122,38 +126,47 @@ uint32_t peal_outq_consume(struct peal_outq *q, size_t size)
     outq_check(q);
     PEAL_ASSERT(size <= q->bytes);
     uint32_t left = (uint32_t)size;
-    uint32_t done = 0;
+    uint32_t frames_before = q->frames;
     q->bytes -= left;
     while (left > 0) {
-        struct peal_bytes *frame = *slot(q, 0);
-        uint32_t rest = frame->size - q->sent;
-        if (left < rest) {
+        struct peal_outq_item *item = item_at(q, 0);
+        uint32_t done = peal_run_frames(item->run, q->sent);
+        if (left < item->end - q->sent) {
             q->sent += left;
+            q->frames -= peal_run_frames(item->run, q->sent) - done;
             break;
         }
-        left -= rest;
+        left -= item->end - q->sent;
+        q->frames -= item->count - done;
         q->sent = 0;
-        q->head = (q->head + 1) & (q->capacity - 1);
-        q->count--;
-        peal_bytes_unref(frame);
-        done++;
+        peal_run_unref(item->run);
+        if (--q->count > 0) q->head = (q->head + 1) & (q->capacity - 1);
     }
-    if (q->count == 0) give_ring_back(q);
+    uint32_t completed = frames_before - q->frames;
+    if (q->count == 0) reset(q);
     outq_check(q);
-    return done;
+    return completed;
 }
 
 uint32_t peal_outq_drop_unsent(struct peal_outq *q)
 {
     outq_check(q);
-    uint32_t kept = q->sent > 0 ? 1 : 0;
-    uint32_t dropped = q->count - kept;
-    for (uint32_t i = kept; i < q->count; i++) {
-        q->bytes -= (*slot(q, i))->size;
-        peal_bytes_unref(*slot(q, i));
+    uint32_t frames_before = q->frames;
+    if (q->count == 0) return 0;
+    struct peal_outq_item *oldest = item_at(q, 0);
+    uint32_t done = peal_run_frames(oldest->run, q->sent);
+    bool begun = q->sent > peal_run_end(oldest->run, done);
+    for (uint32_t i = begun ? 1 : 0; i < q->count; i++)
+        peal_run_unref(item_at(q, i)->run);
+    if (!begun) {
+        reset(q);
+        return frames_before;
     }
-    q->count = kept;
-    if (q->count == 0) give_ring_back(q);
+    oldest->count = done + 1;
+    oldest->end = peal_run_end(oldest->run, oldest->count);
+    q->count = 1;
+    q->frames = 1;
+    q->bytes = oldest->end - q->sent;
     outq_check(q);
-    return dropped;
+    return frames_before - 1;
 }

@@ -73,6 +73,7 @@ static void set_time(struct peal_worker *w)
 
 static void end_turn(struct peal_worker *w)
 {
+    peal_hub_end_turn(&w->hub);
     peal_ws_flush(w->ws);
 }
 

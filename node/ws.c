@@ -172,13 +172,20 @@ static void written_all(struct socket *s)
     }
 }
 
+static ssize_t send_vectors(int fd, struct iovec *vectors, int count)
+{
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+    if (count == 1) return send(fd, vectors[0].iov_base, vectors[0].iov_len, flags);
+    struct msghdr message = {.msg_iov = vectors, .msg_iovlen = (size_t)count};
+    return sendmsg(fd, &message, flags);
+}
+
 static void write_socket(struct socket *s)
 {
     struct iovec vectors[VECTORS];
     while (!s->dead && !peal_outq_empty(&s->conn.outq)) {
-        struct msghdr message = {.msg_iov = vectors};
-        message.msg_iovlen = (size_t)peal_outq_gather(&s->conn.outq, vectors, VECTORS);
-        ssize_t n = sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        int count = peal_outq_gather(&s->conn.outq, vectors, VECTORS);
+        ssize_t n = send_vectors(s->fd, vectors, count);
         if (n < 0) {
             if (errno == EINTR) continue;
             if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -228,14 +235,9 @@ static bool on_ping(void *ctx, struct peal_span payload)
 {
     struct socket *s = ctx;
     if (!s->conn.open) return false;
-    struct peal_bytes *pong = peal_ws_frame(PEAL_WS_PONG, payload);
-    if (pong == NULL || peal_outq_push_control(&s->conn.outq, pong) != PEAL_OK) {
+    peal_ws_add_frame(&s->conn.hub->rendered, PEAL_WS_PONG, payload);
+    if (peal_conn_push_rendered(&s->conn) != PEAL_OK)
         peal_conn_close(&s->conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
-    } else {
-        peal_count(PEAL_M_DUE, 1);
-        peal_ws_output(&s->conn);
-    }
-    peal_bytes_unref(pong);
     return s->conn.open;
 }
 
@@ -253,10 +255,8 @@ static void on_close(void *ctx, uint16_t code, struct peal_span reason)
     s->peer_closed = true;
     if (s->conn.open) {
         peal_conn_on_peer_close(&s->conn);
-        struct peal_bytes *echo = peal_ws_close_frame(code, "");
-        if (echo != NULL && peal_outq_push_control(&s->conn.outq, echo) == PEAL_OK)
-            peal_count(PEAL_M_DUE, 1);
-        peal_bytes_unref(echo);
+        peal_ws_add_close(&s->conn.hub->rendered, code, "");
+        (void)peal_conn_push_rendered(&s->conn); /* without room it sees the end of the stream */
     }
     peal_ws_output(&s->conn);
 }

@@ -21,6 +21,7 @@ enum {
     LENGTH = 0x7f,
     LENGTH_16 = 126,
     LENGTH_64 = 127,
+    HEADER_USUAL = 4, /* of payloads of 126 to 65,535 bytes */
     MASK_SIZE = 4,
     REASON_MAX = PEAL_WS_CONTROL_MAX - 2,
 };
@@ -265,20 +266,42 @@ size_t peal_ws_header(uint8_t out[PEAL_WS_HEADER_MAX], int opcode, size_t payloa
     return 2 + length_size;
 }
 
-struct peal_bytes *peal_ws_frame(int opcode, struct peal_span payload)
+void peal_ws_add_frame(struct peal_buf *out, int opcode, struct peal_span payload)
 {
     uint8_t header[PEAL_WS_HEADER_MAX];
     size_t header_size = peal_ws_header(header, opcode, payload.size);
-    struct peal_bytes *frame = peal_bytes_make(header_size + payload.size);
-    if (frame == NULL) return NULL;
-    memcpy(frame->at, header, header_size);
-    if (payload.size > 0) memcpy(frame->at + header_size, payload.at, payload.size);
-    return frame;
+    peal_buf_add(out, header, header_size);
+    peal_buf_add_span(out, payload);
 }
 
-struct peal_bytes *peal_ws_close_frame(uint16_t code, const char *reason)
+size_t peal_ws_begin(struct peal_buf *out)
 {
-    if (code == CLOSE_NO_CODE) return peal_ws_frame(PEAL_WS_CLOSE, peal_span_of(NULL));
+    size_t begin = out->size;
+    peal_buf_add(out, "\0\0\0", HEADER_USUAL);
+    return begin;
+}
+
+void peal_ws_end(struct peal_buf *out, size_t begin, int opcode)
+{
+    uint8_t header[PEAL_WS_HEADER_MAX];
+    if (out->failed) return;
+    size_t payload_size = out->size - begin - HEADER_USUAL;
+    size_t header_size = peal_ws_header(header, opcode, payload_size);
+    if (header_size > HEADER_USUAL && peal_buf_reserve(out, header_size - HEADER_USUAL) == NULL)
+        return;
+    char *frame = out->at + begin;
+    if (header_size != HEADER_USUAL)
+        memmove(frame + header_size, frame + HEADER_USUAL, payload_size);
+    memcpy(frame, header, header_size);
+    out->size = begin + header_size + payload_size;
+}
+
+void peal_ws_add_close(struct peal_buf *out, uint16_t code, const char *reason)
+{
+    if (code == CLOSE_NO_CODE) {
+        peal_ws_add_frame(out, PEAL_WS_CLOSE, peal_span_of(NULL));
+        return;
+    }
     char payload[PEAL_WS_CONTROL_MAX];
     size_t size = strlen(reason);
     if (size > REASON_MAX) {
@@ -289,7 +312,7 @@ struct peal_bytes *peal_ws_close_frame(uint16_t code, const char *reason)
     payload[0] = (char)(code >> 8);
     payload[1] = (char)(code & 0xff);
     memcpy(payload + 2, reason, size);
-    return peal_ws_frame(PEAL_WS_CLOSE, peal_span_make(payload, 2 + size));
+    peal_ws_add_frame(out, PEAL_WS_CLOSE, peal_span_make(payload, 2 + size));
 }
 
 void peal_ws_accept(struct peal_span key, char out[29])

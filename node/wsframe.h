@@ -73,10 +73,15 @@ static inline bool peal_ws_in_message(const struct peal_ws_parser *p)
 
 /* Writes the header of an unmasked, final server frame; returns its size. */
 size_t peal_ws_header(uint8_t out[PEAL_WS_HEADER_MAX], int opcode, size_t payload_size);
-/* One whole frame as shared bytes; NULL on ENOMEM. */
-struct peal_bytes *peal_ws_frame(int opcode, struct peal_span payload);
-/* A Close frame. reason is cut to 123 bytes at a character border; code 1005 gives an empty one. */
-struct peal_bytes *peal_ws_close_frame(uint16_t code, const char *reason);
+/* Appends one whole frame. */
+void peal_ws_add_frame(struct peal_buf *out, int opcode, struct peal_span payload);
+/* Appends a Close frame. reason is cut to 123 bytes at a character border; code 1005 gives an
+ * empty one. */
+void peal_ws_add_close(struct peal_buf *out, uint16_t code, const char *reason);
+/* The same for a payload that is appended piece by piece between the two calls; begin says where
+ * the frame starts. */
+size_t peal_ws_begin(struct peal_buf *out);
+void peal_ws_end(struct peal_buf *out, size_t begin, int opcode);
 /* Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2): 28 characters and a NUL; empty when
  * there is no memory for the hash. */
 void peal_ws_accept(struct peal_span key, char out[29]);

@@ -65,19 +65,20 @@ struct peal_message_facts {
 };
 
 struct peal_dialect {
+    enum peal_dialect_kind kind;
     const char *name;
     /* Clients acknowledge inbox messages themselves; otherwise a ping that follows carries the
      * offset and its pong is the ack. */
     bool acks;
     bool hello;      /* the connection is set up by a hello, not by the route's templates */
     uint32_t events; /* bit per enum peal_event_type that it can say */
-    /* The whole frame; NULL on ENOMEM. */
-    struct peal_bytes *(*message)(const struct peal_envelope *env,
-                                  const struct peal_message_facts *facts);
-    struct peal_bytes *(*event)(const struct peal_event *event);
+    /* Each appends one whole frame. */
+    void (*message)(struct peal_buf *out, const struct peal_envelope *env,
+                    const struct peal_message_facts *facts);
+    void (*event)(struct peal_buf *out, const struct peal_event *event);
     /* "Are you there?", answered by a pong with the same payload; and the last frame. */
-    struct peal_bytes *(*ping)(struct peal_span payload);
-    struct peal_bytes *(*farewell)(uint16_t code, const char *reason);
+    void (*ping)(struct peal_buf *out, struct peal_span payload);
+    void (*farewell)(struct peal_buf *out, uint16_t code, const char *reason);
     /* One whole inbound message. */
     void (*receive)(struct peal_conn *conn, bool text, struct peal_span payload);
 };

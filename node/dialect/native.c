@@ -23,29 +23,21 @@ static void add(struct peal_buf *out, const char *text)
     peal_buf_add_text(out, text);
 }
 
-static struct peal_bytes *seal(struct peal_buf *out)
+static void native_message(struct peal_buf *out, const struct peal_envelope *env,
+                           const struct peal_message_facts *facts)
 {
-    struct peal_bytes *frame = NULL;
-    if (!out->failed) frame = peal_ws_frame(PEAL_WS_TEXT, peal_buf_span(out));
-    peal_buf_fini(out);
-    return frame;
-}
-
-static struct peal_bytes *native_message(const struct peal_envelope *env,
-                                         const struct peal_message_facts *facts)
-{
-    struct peal_buf out = {0};
-    peal_buf_reserve(&out, env->data.size + env->group.size + 256);
-    peal_render_string(&out, "{\"type\":\"message\",\"group\":", env->group);
-    peal_buf_add_char(&out, ',');
-    peal_render_message(&out, env);
+    peal_buf_reserve(out, env->data.size + env->group.size + 256);
+    size_t begin = peal_ws_begin(out);
+    peal_render_string(out, "{\"type\":\"message\",\"group\":", env->group);
+    peal_buf_add_char(out, ',');
+    peal_render_message(out, env);
     if (facts->rev != 0) {
-        peal_render_u64(&out, ",\"unread\":", facts->unread);
-        peal_render_u64(&out, ",\"rev\":", facts->rev);
+        peal_render_u64(out, ",\"unread\":", facts->unread);
+        peal_render_u64(out, ",\"rev\":", facts->rev);
     }
-    if (facts->replayed) add(&out, ",\"replayed\":true");
-    peal_buf_add_char(&out, '}');
-    return seal(&out);
+    if (facts->replayed) add(out, ",\"replayed\":true");
+    peal_buf_add_char(out, '}');
+    peal_ws_end(out, begin, PEAL_WS_TEXT);
 }
 
 static const char *recovered_word(enum peal_recovered recovered)
@@ -165,7 +157,7 @@ static void add_error(struct peal_buf *out, const struct peal_event *e)
     if (strcmp(retry, "later") == 0) add(out, ",\"after_ms\":1000");
 }
 
-static struct peal_bytes *native_event(const struct peal_event *e)
+static void native_event(struct peal_buf *out, const struct peal_event *e)
 {
     static const char *const types[] = {
         [PEAL_EVENT_WELCOME] = "welcome",
@@ -181,55 +173,55 @@ static struct peal_bytes *native_event(const struct peal_event *e)
         [PEAL_EVENT_DEGRADED] = "degraded",
         [PEAL_EVENT_ERROR] = "error",
     };
-    struct peal_buf out = {0};
-    peal_render_string(&out, "{\"type\":", peal_span_of(types[e->type]));
+    size_t begin = peal_ws_begin(out);
+    peal_render_string(out, "{\"type\":", peal_span_of(types[e->type]));
     if (e->id.at != NULL) {
-        add(&out, ",\"id\":");
-        peal_buf_add_span(&out, e->id);
+        add(out, ",\"id\":");
+        peal_buf_add_span(out, e->id);
     }
     switch (e->type) {
     case PEAL_EVENT_WELCOME:
-        add_welcome(&out, e->conn);
+        add_welcome(out, e->conn);
         break;
     case PEAL_EVENT_JOINED:
-        add_joined(&out, e);
+        add_joined(out, e);
         break;
     case PEAL_EVENT_LEFT:
-        peal_render_string(&out, ",\"group\":", e->group);
+        peal_render_string(out, ",\"group\":", e->group);
         break;
     case PEAL_EVENT_PUBLISHED:
-        add_published(&out, e);
+        add_published(out, e);
         break;
     case PEAL_EVENT_OK:
-        peal_render_u64(&out, ",\"unread\":", e->unread);
-        peal_render_u64(&out, ",\"rev\":", e->rev);
+        peal_render_u64(out, ",\"unread\":", e->unread);
+        peal_render_u64(out, ",\"rev\":", e->rev);
         break;
     case PEAL_EVENT_PONG:
         break;
     case PEAL_EVENT_INBOX:
-        add_inbox(&out, e);
+        add_inbox(out, e);
         break;
     case PEAL_EVENT_STATE:
-        add_state(&out, e);
+        add_state(out, e);
         break;
     case PEAL_EVENT_SKIP:
     case PEAL_EVENT_GAP:
-        add_range(&out, e);
+        add_range(out, e);
         break;
     case PEAL_EVENT_DEGRADED:
-        add(&out, e->on ? ",\"on\":true" : ",\"on\":false");
+        add(out, e->on ? ",\"on\":true" : ",\"on\":false");
         break;
     case PEAL_EVENT_ERROR:
-        add_error(&out, e);
+        add_error(out, e);
         break;
     }
-    peal_buf_add_char(&out, '}');
-    return seal(&out);
+    peal_buf_add_char(out, '}');
+    peal_ws_end(out, begin, PEAL_WS_TEXT);
 }
 
-static struct peal_bytes *native_ping(struct peal_span payload)
+static void native_ping(struct peal_buf *out, struct peal_span payload)
 {
-    return peal_ws_frame(PEAL_WS_PING, payload);
+    peal_ws_add_frame(out, PEAL_WS_PING, payload);
 }
 
 /* ---- decoding ----------------------------------------------------------------------------------
@@ -585,6 +577,7 @@ static void native_receive(struct peal_conn *conn, bool text, struct peal_span p
 }
 
 const struct peal_dialect peal_dialect_native = {
+    .kind = PEAL_DIALECT_NATIVE,
     .name = "native",
     .acks = true,
     .hello = true,
@@ -592,6 +585,6 @@ const struct peal_dialect peal_dialect_native = {
     .message = native_message,
     .event = native_event,
     .ping = native_ping,
-    .farewell = peal_ws_close_frame,
+    .farewell = peal_ws_add_close,
     .receive = native_receive,
 };

@@ -5,30 +5,31 @@
 #include "node/wsframe.h"
 #include "proto/json.h"
 
-static struct peal_bytes *raw_message(const struct peal_envelope *env,
-                                      const struct peal_message_facts *facts)
+static void raw_message(struct peal_buf *out, const struct peal_envelope *env,
+                        const struct peal_message_facts *facts)
 {
     (void)facts;
-    return peal_ws_frame(env->data_kind == PEAL_DATA_BINARY ? PEAL_WS_BINARY : PEAL_WS_TEXT,
-                         env->data);
+    peal_ws_add_frame(out, env->data_kind == PEAL_DATA_BINARY ? PEAL_WS_BINARY : PEAL_WS_TEXT,
+                      env->data);
 }
 
-static struct peal_bytes *raw_event(const struct peal_event *event)
+static void raw_event(struct peal_buf *out, const struct peal_event *event)
 {
-    (void)event;
-    return NULL;
+    (void)out;
+    (void)event; /* it says that it can say none */
 }
 
-static struct peal_bytes *raw_ping(struct peal_span payload)
+static void raw_ping(struct peal_buf *out, struct peal_span payload)
 {
-    return peal_ws_frame(PEAL_WS_PING, payload);
+    peal_ws_add_frame(out, PEAL_WS_PING, payload);
 }
 
 const struct peal_dialect peal_dialect_raw = {
+    .kind = PEAL_DIALECT_RAW,
     .name = "raw",
     .message = raw_message,
     .event = raw_event,
     .ping = raw_ping,
-    .farewell = peal_ws_close_frame,
+    .farewell = peal_ws_add_close,
     .receive = peal_conn_inbound,
 };

@@ -324,10 +324,10 @@ static void conn_that_sends_without_reading_is_closed_as_slow(void **state)
     int64_t dropped = peal_metrics_sum(PEAL_M_DROPPED_SLOW);
     int64_t queued = 0;
     while (w->conn.open) {
-        queued = w->conn.outq.count;
+        queued = w->conn.outq.frames;
         rig_say(&w->conn, "{\"type\":\"ping\"}");
     }
-    assert_int_equal(queued, 12 + PEAL_OUTQ_CONTROL_SLOTS);
+    assert_int_equal(queued, 12 + PEAL_OUTQ_CONTROL_FRAMES);
     assert_int_equal(peal_metrics_sum(PEAL_M_DROPPED_SLOW) - dropped, queued);
     rig_expect_close(w->rig, &w->conn, 4208);
     peal_conn_fini(&w->conn);
@@ -340,10 +340,10 @@ static void conn_burst_that_the_kernel_takes_is_not_slow(void **state)
     struct world *w = *state;
     open_welcomed(w);
     w->rig->kernel_takes = true;
-    for (int i = 0; i < 12 + PEAL_OUTQ_CONTROL_SLOTS + 1; i++)
+    for (int i = 0; i < 12 + PEAL_OUTQ_CONTROL_FRAMES + 1; i++)
         rig_say(&w->conn, "{\"type\":\"ping\"}");
     assert_true(w->conn.open);
-    assert_int_equal(w->conn.outq.count, 1);
+    assert_int_equal(w->conn.outq.frames, 1);
 }
 
 static void conn_close_keeps_the_begun_frame_and_drops_the_rest(void **state)

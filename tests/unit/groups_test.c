@@ -271,8 +271,8 @@ static void groups_message_is_rendered_once_for_all_of_a_dialect(void **state)
     assert_ptr_equal(vc.iov_base, vd.iov_base);
     assert_ptr_not_equal(va.iov_base, vc.iov_base);
     /* Nobody holds the bytes but the two queues. */
-    assert_int_equal(peal_bytes_refs(a->outq.slots[a->outq.head]), 2);
-    assert_int_equal(peal_bytes_refs(c->outq.slots[c->outq.head]), 2);
+    assert_int_equal(a->outq.one.run->refs, 2);
+    assert_int_equal(c->outq.one.run->refs, 2);
 }
 
 static void groups_message_seen_before_is_dropped(void **state)
@@ -369,7 +369,7 @@ static void groups_full_queue_of_a_keeping_group_falls_behind_and_catches_up(voi
     for (uint64_t offset = 1; offset <= 10; offset++)
         rig_message(w->rig, "room", EPOCH, offset, "true");
     assert_int_equal(peal_metrics_sum(PEAL_M_BEHIND) - behind, 1);
-    assert_int_equal(conn->outq.count, 8);
+    assert_int_equal(conn->outq.frames, 8);
     assert_int_equal(w->rig->order_count, 0); /* no room for a page either */
     for (uint64_t offset = 1; offset <= 8; offset++)
         expect_message(w, conn, offset, false);
@@ -386,7 +386,7 @@ static void groups_page_larger_than_the_queue_ends_where_the_queue_is_full(void 
     struct peal_conn *conn = open_member(w, 0, PEAL_FLAG_KEEPS);
     rig_message(w->rig, "room", EPOCH, 12, "true");
     page(w, fetch_req(w, EPOCH, 0), EPOCH, 0, 12, 0);
-    assert_int_equal(conn->outq.count, 8);
+    assert_int_equal(conn->outq.frames, 8);
     assert_int_equal(member_of(conn)->cursor, 8);
     rig_forget(w->rig);
     for (uint64_t offset = 1; offset <= 8; offset++)

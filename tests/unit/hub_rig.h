@@ -16,6 +16,7 @@
 #include "node/hub.h"
 #include "node/wsframe.h"
 #include "proto/json.h"
+#include "tests/unit/frame.h"
 #include "tests/unit/unit.h"
 
 enum { RIG_ORDERS_MAX = 1024, RIG_WALL_MS = 5000000, RIG_BOOT = 0xabc };
@@ -27,6 +28,7 @@ struct rig {
     size_t order_count;
     bool bus_is_full;
     bool kernel_takes;     /* whatever is to be written; else nothing */
+    bool turn_goes_on;     /* letters are of one turn, until rig_end_turn; else one is a turn */
     struct peal_conn *cut; /* the last one */
     size_t cut_count;
     struct peal_frame decoded; /* of the last rig_sent */
@@ -52,7 +54,9 @@ static inline void rig_on_output(void *ctx, struct peal_conn *conn)
 static inline void rig_on_write(void *ctx, struct peal_conn *conn)
 {
     struct rig *rig = ctx;
-    if (rig->kernel_takes) peal_outq_consume(&conn->outq, conn->outq.bytes);
+    if (!rig->kernel_takes) return;
+    peal_outq_consume(&conn->outq, conn->outq.bytes);
+    peal_conn_on_sent(conn);
 }
 
 static inline void rig_on_cut(void *ctx, struct peal_conn *conn)
@@ -74,6 +78,13 @@ static inline void rig_letter(struct rig *rig, struct peal_letter *letter)
     assert_non_null(letter);
     peal_hub_on_letter(&rig->hub, letter);
     peal_letter_unref(letter);
+    if (!rig->turn_goes_on) peal_hub_end_turn(&rig->hub);
+}
+
+static inline void rig_end_turn(struct rig *rig)
+{
+    rig->turn_goes_on = false;
+    peal_hub_end_turn(&rig->hub);
 }
 
 static inline struct rig *rig_open(const char *yaml)
@@ -109,6 +120,7 @@ static inline void rig_pass(struct rig *rig, uint64_t ms)
 {
     peal_hub_set_time(&rig->hub, rig->hub.now_ms + ms, rig->hub.wall_ms + ms);
     peal_hub_on_tick(&rig->hub);
+    peal_hub_end_turn(&rig->hub);
 }
 
 /* What the router says. */
@@ -219,15 +231,16 @@ static inline const char *rig_take(struct rig *rig, struct peal_conn *conn)
     rig->taken = NULL;
     rig->opcode = -1;
     if (peal_outq_gather(&conn->outq, &vector, 1) == 0) return "";
-    const unsigned char *f = vector.iov_base;
-    size_t header = (f[1] & 127) < 126 ? 2 : (f[1] & 127) == 126 ? 4 : 10;
+    struct peal_span payload = frame_payload(vector.iov_base);
     struct peal_buf text = {0};
-    rig->opcode = f[0] & 15;
-    peal_buf_add(&text, f + header, vector.iov_len - header);
+    rig->opcode = ((unsigned char *)vector.iov_base)[0] & 15;
+    peal_buf_add_span(&text, payload);
     peal_buf_add_char(&text, '\0');
     rig->taken = peal_bytes_new(text.at, text.size);
     peal_buf_fini(&text);
-    peal_outq_consume(&conn->outq, vector.iov_len);
+    size_t size = (size_t)(payload.at - (char *)vector.iov_base) + payload.size;
+    assert_true(size <= vector.iov_len);
+    peal_outq_consume(&conn->outq, size);
     peal_conn_on_sent(conn);
     return rig->taken->at;
 }

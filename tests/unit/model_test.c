@@ -18,9 +18,11 @@
 #include "node/conn.h"
 #include "node/hub.h"
 #include "node/uplink.h"
+#include "node/wsframe.h"
 #include "proto/group.h"
 #include "proto/json.h"
 #include "router/shard.h"
+#include "tests/unit/frame.h"
 #include "tests/unit/unit.h"
 
 enum { NODES = 2, HUBS = 2, CLIENTS = 8, GROUPS = 4, QUEUE = 8192, SEEN = 65536, STORE = 4096 };
@@ -518,13 +520,18 @@ static void read_client(struct sim *s, struct client *c)
     while ((n = peal_outq_gather(&c->conn.outq, vectors, 64)) > 0) {
         size_t bytes = 0;
         for (int i = 0; i < n; i++) {
-            const unsigned char *f = vectors[i].iov_base;
-            size_t header = (f[1] & 127) < 126 ? 2 : (f[1] & 127) == 126 ? 4 : 10;
-            struct peal_span payload = peal_span_make(f + header, vectors[i].iov_len - header);
-            if ((f[0] & 15) == 1) on_server_message(s, c, payload);
-            if ((f[0] & 15) == 8) closed = true;
-            if ((f[0] & 15) == 9) peal_conn_on_pong(&c->conn, payload);
+            const char *at = vectors[i].iov_base;
+            const char *end = at + vectors[i].iov_len;
             bytes += vectors[i].iov_len;
+            while (at < end) {
+                struct peal_span payload = frame_payload(at);
+                int opcode = at[0] & 15;
+                at = payload.at + payload.size;
+                assert_true(at <= end);
+                if (opcode == PEAL_WS_TEXT) on_server_message(s, c, payload);
+                if (opcode == PEAL_WS_CLOSE) closed = true;
+                if (opcode == PEAL_WS_PING) peal_conn_on_pong(&c->conn, payload);
+            }
         }
         peal_outq_consume(&c->conn.outq, bytes);
         peal_conn_on_sent(&c->conn);
@@ -577,6 +584,7 @@ static void move_some(struct sim *s, size_t most)
                 peal_hub_on_letter(&node->hubs[h].hub, item.at);
                 peal_letter_unref(item.at);
             }
+            if (chance(s, 70)) peal_hub_end_turn(&node->hubs[h].hub);
         }
     }
     for (int i = 0; i < CLIENTS; i++)
@@ -597,6 +605,7 @@ static void pass(struct sim *s, uint64_t ms)
         for (int h = 0; h < HUBS; h++) {
             peal_hub_set_time(&s->nodes[n].hubs[h].hub, s->now_ms, s->now_ms);
             peal_hub_on_tick(&s->nodes[n].hubs[h].hub);
+            peal_hub_end_turn(&s->nodes[n].hubs[h].hub);
         }
     }
 }

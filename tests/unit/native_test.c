@@ -324,18 +324,31 @@ static void native_lines_after_the_closing_one_are_not_run(void **state)
 
 /* ---- rendering --------------------------------------------------------------------------- */
 
-/* Takes the reference to frame, which must be one whole text frame of valid JSON. */
-static void expect_text(struct peal_bytes *frame, const char *text)
+/* Frees frame, which must be one whole text frame of valid JSON. */
+static void expect_text(struct peal_buf *frame, const char *text)
 {
-    struct peal_span payload;
-    assert_non_null(frame);
-    const unsigned char *f = (const unsigned char *)frame->at;
-    size_t header = f[1] < 126 ? 2 : 4;
-    assert_int_equal(f[0], 0x80 | PEAL_WS_TEXT);
-    payload = peal_span_make(frame->at + header, frame->size - header);
+    assert_false(frame->failed);
+    struct peal_span payload = frame_payload(frame->at);
+    assert_int_equal((unsigned char)frame->at[0], 0x80 | PEAL_WS_TEXT);
+    assert_ptr_equal(payload.at + payload.size, frame->at + frame->size);
     if (!peal_span_is(payload, text)) fail_msg("%.*s, not %s", (int)payload.size, payload.at, text);
     assert_int_equal(peal_json_check(payload, NULL, 0), PEAL_OK);
-    peal_bytes_unref(frame);
+    peal_buf_fini(frame);
+}
+
+static void expect_message(const struct peal_envelope *env, const struct peal_message_facts *facts,
+                           const char *text)
+{
+    struct peal_buf out = {0};
+    peal_dialect_native.message(&out, env, facts);
+    expect_text(&out, text);
+}
+
+static void expect_event(const struct peal_event *event, const char *text)
+{
+    struct peal_buf out = {0};
+    peal_dialect_native.event(&out, event);
+    expect_text(&out, text);
 }
 
 static void native_message_keeps_the_bytes_of_json_and_escapes_the_rest(void **state)
@@ -348,25 +361,26 @@ static void native_message_keeps_the_bytes_of_json_and_escapes_the_rest(void **s
                                 .id = peal_span_of("m\\1"),
                                 .ts_ms = 99,
                                 .data = peal_span_of("{\"n\" : 1.0e2}")};
-    expect_text(peal_dialect_native.message(&env, &facts),
-                "{\"type\":\"message\",\"group\":\"r\\\"1\",\"offset\":12,\"id\":\"m\\\\1\","
-                "\"data\":{\"n\" : 1.0e2},\"ts\":99}");
+    expect_message(&env, &facts,
+                   "{\"type\":\"message\",\"group\":\"r\\\"1\",\"offset\":12,\"id\":\"m\\\\1\","
+                   "\"data\":{\"n\" : 1.0e2},\"ts\":99}");
     env.data_kind = PEAL_DATA_TEXT;
     env.data = peal_span_make("a\"\0\n", 4);
     env.event = peal_span_of("e");
     env.from = peal_span_of("eve");
-    expect_text(peal_dialect_native.message(&env, &facts),
-                "{\"type\":\"message\",\"group\":\"r\\\"1\",\"offset\":12,\"id\":\"m\\\\1\","
-                "\"event\":\"e\",\"kind\":\"text\",\"data\":\"a\\\"\\u0000\\n\",\"from\":\"eve\","
-                "\"ts\":99}");
+    expect_message(
+        &env, &facts,
+        "{\"type\":\"message\",\"group\":\"r\\\"1\",\"offset\":12,\"id\":\"m\\\\1\","
+        "\"event\":\"e\",\"kind\":\"text\",\"data\":\"a\\\"\\u0000\\n\",\"from\":\"eve\","
+        "\"ts\":99}");
     env.data_kind = PEAL_DATA_BINARY;
     env.data = peal_span_make("\xff\x00\x01", 3);
     env.event = env.from = (struct peal_span){0};
     facts = (struct peal_message_facts){.replayed = true, .unread = 3, .rev = 8};
-    expect_text(peal_dialect_native.message(&env, &facts),
-                "{\"type\":\"message\",\"group\":\"r\\\"1\",\"offset\":12,\"id\":\"m\\\\1\","
-                "\"kind\":\"binary\",\"data\":\"/wAB\",\"ts\":99,\"unread\":3,\"rev\":8,"
-                "\"replayed\":true}");
+    expect_message(&env, &facts,
+                   "{\"type\":\"message\",\"group\":\"r\\\"1\",\"offset\":12,\"id\":\"m\\\\1\","
+                   "\"kind\":\"binary\",\"data\":\"/wAB\",\"ts\":99,\"unread\":3,\"rev\":8,"
+                   "\"replayed\":true}");
 }
 
 static void native_events_are_rendered_with_their_fields(void **state)
@@ -440,7 +454,7 @@ static void native_events_are_rendered_with_their_fields(void **state)
          "\"after_ms\":1000}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        expect_text(peal_dialect_native.event(&cases[i].event), cases[i].text);
+        expect_event(&cases[i].event, cases[i].text);
 }
 
 static void native_inbox_lists_messages_with_their_marks(void **state)
@@ -469,8 +483,8 @@ static void native_inbox_lists_messages_with_their_marks(void **state)
                                .rev = 4,
                                .flags = PEAL_FLAG_MORE,
                                .page = &page};
-    expect_text(
-        peal_dialect_native.event(&event),
+    expect_event(
+        &event,
         "{\"type\":\"inbox\",\"id\":1,\"messages\":["
         "{\"offset\":9,\"id\":\"m\",\"data\":[1],\"ts\":0,\"read\":false,\"delivered\":false},"
         "{\"offset\":8,\"id\":\"m\",\"data\":[2],\"ts\":0,\"read\":true,\"delivered\":true},"
@@ -478,8 +492,7 @@ static void native_inbox_lists_messages_with_their_marks(void **state)
         "\"next\":8,\"unread\":1,\"rev\":4}");
     event.flags = 0;
     page.entries.count = 0;
-    expect_text(peal_dialect_native.event(&event),
-                "{\"type\":\"inbox\",\"id\":1,\"messages\":[],\"unread\":1,\"rev\":4}");
+    expect_event(&event, "{\"type\":\"inbox\",\"id\":1,\"messages\":[],\"unread\":1,\"rev\":4}");
     peal_frame_fini(&marked);
     peal_buf_fini(&plain);
     for (size_t i = 0; i < 4; i++)

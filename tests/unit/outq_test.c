@@ -6,40 +6,53 @@
 
 #include "tests/unit/unit.h"
 
-static struct peal_bytes *frame_of(const char *text)
+static struct peal_run *frame_of(const char *text)
 {
-    struct peal_bytes *frame = peal_bytes_new(text, strlen(text));
+    struct peal_run *frame = peal_run_new(peal_span_of(text), NULL, 1);
     assert_non_null(frame);
     return frame;
 }
 
 /* A frame of size bytes, of which each says where it is in the stream of frames. */
-static struct peal_bytes *frame_sized(size_t size, uint32_t *next)
+static struct peal_run *frame_sized(size_t size, uint32_t *next)
 {
     char *bytes = malloc(size);
     assert_non_null(bytes);
     for (size_t i = 0; i < size; i++)
         bytes[i] = (char)((*next)++ % 251);
-    struct peal_bytes *frame = peal_bytes_new(bytes, size);
+    struct peal_run *frame = peal_run_new(peal_span_make(bytes, size), NULL, 1);
     assert_non_null(frame);
     free(bytes);
     return frame;
 }
 
+static struct peal_outq_limits limits;
+
+static void init(struct peal_outq *q, uint32_t frames_max, uint32_t bytes_max)
+{
+    limits = (struct peal_outq_limits){frames_max, bytes_max};
+    peal_outq_init(q);
+}
+
+static enum peal_err push(struct peal_outq *q, struct peal_run *frame)
+{
+    return peal_outq_push(q, &limits, frame) == 1 ? PEAL_OK : PEAL_EFULL;
+}
+
 static enum peal_err push_text(struct peal_outq *q, const char *text)
 {
-    struct peal_bytes *frame = frame_of(text);
-    enum peal_err err = peal_outq_push(q, frame);
-    peal_bytes_unref(frame);
+    struct peal_run *frame = frame_of(text);
+    enum peal_err err = push(q, frame);
+    peal_run_unref(frame);
     return err;
 }
 
 static enum peal_err push_sized(struct peal_outq *q, size_t size, bool control)
 {
     uint32_t next = 0;
-    struct peal_bytes *frame = frame_sized(size, &next);
-    enum peal_err err = control ? peal_outq_push_control(q, frame) : peal_outq_push(q, frame);
-    peal_bytes_unref(frame);
+    struct peal_run *frame = frame_sized(size, &next);
+    enum peal_err err = control ? peal_outq_push_control(q, &limits, frame) : push(q, frame);
+    peal_run_unref(frame);
     return err;
 }
 
@@ -72,44 +85,44 @@ static void outq_push_takes_its_own_reference(void **state)
 {
     (void)state;
     struct peal_outq q;
-    struct peal_bytes *frame = frame_of("hello");
-    peal_outq_init(&q, 4, 100);
+    struct peal_run *frame = frame_of("hello");
+    init(&q, 4, 100);
 
-    assert_int_equal(peal_outq_push(&q, frame), PEAL_OK);
-    assert_int_equal(peal_outq_push(&q, frame), PEAL_OK);
-    assert_int_equal(peal_bytes_refs(frame), 3);
+    assert_int_equal(push(&q, frame), PEAL_OK);
+    assert_int_equal(push(&q, frame), PEAL_OK);
+    assert_int_equal(frame->refs, 3);
     assert_int_equal(peal_outq_consume(&q, 5), 1);
-    assert_int_equal(peal_bytes_refs(frame), 2);
+    assert_int_equal(frame->refs, 2);
 
     peal_outq_fini(&q);
-    assert_int_equal(peal_bytes_refs(frame), 1);
-    peal_bytes_unref(frame);
+    assert_int_equal(frame->refs, 1);
+    peal_run_unref(frame);
 }
 
 static void outq_push_beyond_bytes_max_changes_nothing(void **state)
 {
     (void)state;
     struct peal_outq q;
-    struct peal_bytes *frame = frame_of("hello");
-    peal_outq_init(&q, 4, 9);
+    struct peal_run *frame = frame_of("hello");
+    init(&q, 4, 9);
 
-    assert_int_equal(peal_outq_push(&q, frame), PEAL_OK);
+    assert_int_equal(push(&q, frame), PEAL_OK);
     struct peal_outq before = q;
-    assert_int_equal(peal_outq_push(&q, frame), PEAL_EFULL); /* 5 + 5 > 9 */
+    assert_int_equal(push(&q, frame), PEAL_EFULL); /* 5 + 5 > 9 */
     assert_memory_equal(&q, &before, sizeof q);
-    assert_int_equal(peal_bytes_refs(frame), 2);
+    assert_int_equal(frame->refs, 2);
     assert_int_equal(push_text(&q, "1234"), PEAL_OK); /* 5 + 4 = 9 */
     assert_int_equal(push_text(&q, "!"), PEAL_EFULL);
 
     peal_outq_fini(&q);
-    peal_bytes_unref(frame);
+    peal_run_unref(frame);
 }
 
 static void outq_push_beyond_slots_max_is_refused(void **state)
 {
     (void)state;
     struct peal_outq q;
-    peal_outq_init(&q, 3, 100); /* no power of two */
+    init(&q, 3, 100); /* no power of two */
 
     for (int i = 0; i < 3; i++)
         assert_int_equal(push_text(&q, "x"), PEAL_OK);
@@ -125,7 +138,7 @@ static void outq_push_larger_than_bytes_max_is_taken_when_empty_only(void **stat
 {
     (void)state;
     struct peal_outq q;
-    peal_outq_init(&q, 4, 3);
+    init(&q, 4, 3);
 
     assert_int_equal(push_text(&q, "larger"), PEAL_OK);
     assert_int_equal(push_text(&q, "x"), PEAL_EFULL);
@@ -142,14 +155,14 @@ static void outq_push_control_may_go_beyond_the_slots(void **state)
 {
     (void)state;
     struct peal_outq q;
-    peal_outq_init(&q, 2, 1 << 20);
+    init(&q, 2, 1 << 20);
 
     assert_int_equal(push_text(&q, "a"), PEAL_OK);
     assert_int_equal(push_text(&q, "b"), PEAL_OK);
-    for (int i = 0; i < PEAL_OUTQ_CONTROL_SLOTS; i++)
+    for (int i = 0; i < PEAL_OUTQ_CONTROL_FRAMES; i++)
         assert_int_equal(push_sized(&q, 1, true), PEAL_OK);
     assert_int_equal(push_sized(&q, 1, true), PEAL_EFULL);
-    assert_int_equal(q.count, 2 + PEAL_OUTQ_CONTROL_SLOTS);
+    assert_int_equal(q.frames, 2 + PEAL_OUTQ_CONTROL_FRAMES);
 
     peal_outq_fini(&q);
 }
@@ -158,7 +171,7 @@ static void outq_push_control_may_go_beyond_the_bytes(void **state)
 {
     (void)state;
     struct peal_outq q;
-    peal_outq_init(&q, 64, 100);
+    init(&q, 64, 100);
 
     assert_int_equal(push_sized(&q, 100, false), PEAL_OK);
     assert_int_equal(push_sized(&q, PEAL_OUTQ_CONTROL_BYTES - 1, true), PEAL_OK);
@@ -175,7 +188,7 @@ static void outq_push_control_fits_behind_a_frame_larger_than_bytes_max(void **s
 {
     (void)state;
     struct peal_outq q;
-    peal_outq_init(&q, 64, 100);
+    init(&q, 64, 100);
 
     assert_int_equal(push_sized(&q, 200000, false), PEAL_OK);
     assert_int_equal(push_sized(&q, PEAL_OUTQ_CONTROL_BYTES, true), PEAL_OK);
@@ -192,7 +205,7 @@ static void outq_gather_starts_behind_what_was_sent(void **state)
     (void)state;
     struct peal_outq q;
     struct iovec vectors[2];
-    peal_outq_init(&q, 8, 100);
+    init(&q, 8, 100);
     push_text(&q, "first");
     push_text(&q, "second");
     push_text(&q, "third");
@@ -215,17 +228,15 @@ static void outq_consume_of_everything_gives_the_ring_back(void **state)
 {
     (void)state;
     struct peal_outq q;
-    peal_outq_init(&q, 100, 1000);
-    assert_null(q.slots);
-
+    init(&q, 100, 1000);
     for (int i = 0; i < 100; i++)
         assert_int_equal(push_text(&q, "ten bytes."), PEAL_OK);
-    assert_non_null(q.slots);
+    assert_true(q.capacity >= 100);
     assert_int_equal(peal_outq_consume(&q, 1000), 100);
     assert_true(peal_outq_empty(&q));
-    assert_null(q.slots);
     assert_int_equal(q.capacity, 0);
     assert_int_equal(push_text(&q, "again"), PEAL_OK);
+    assert_int_equal(q.capacity, 0); /* one needs no ring */
     assert_next(&q, "again");
 
     peal_outq_fini(&q);
@@ -235,7 +246,7 @@ static void outq_drop_unsent_keeps_the_frame_that_was_begun(void **state)
 {
     (void)state;
     struct peal_outq q;
-    peal_outq_init(&q, 8, 100);
+    init(&q, 8, 100);
     push_text(&q, "first");
     push_text(&q, "second");
     push_text(&q, "third");
@@ -255,7 +266,7 @@ static void outq_drop_unsent_between_frames_drops_everything(void **state)
 {
     (void)state;
     struct peal_outq q;
-    peal_outq_init(&q, 8, 100);
+    init(&q, 8, 100);
     push_text(&q, "first");
     push_text(&q, "second");
     push_text(&q, "third");
@@ -263,15 +274,108 @@ static void outq_drop_unsent_between_frames_drops_everything(void **state)
     peal_outq_consume(&q, 5);
     assert_int_equal(peal_outq_drop_unsent(&q), 2);
     assert_true(peal_outq_empty(&q));
-    assert_null(q.slots);
+    assert_int_equal(q.capacity, 0);
     assert_int_equal(q.bytes, 0);
 
     peal_outq_fini(&q);
 }
 
+/* ---- runs of several frames -------------------------------------------------------------- */
+
+/* Frames "0", "11", "222", ... in one run. */
+static struct peal_run *run_of(uint32_t count)
+{
+    char bytes[64];
+    uint32_t ends[10];
+    uint32_t size = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        memset(bytes + size, (int)('0' + i), i + 1);
+        ends[i] = size += i + 1;
+    }
+    struct peal_run *run = peal_run_new(peal_span_make(bytes, size), ends, count);
+    assert_non_null(run);
+    return run;
+}
+
+static void outq_push_takes_as_many_frames_of_a_run_as_fit(void **state)
+{
+    (void)state;
+    struct peal_outq q;
+    struct peal_run *run = run_of(4); /* 0 11 222 3333 */
+    init(&q, 8, 7);
+    assert_int_equal(peal_outq_push(&q, &limits, run), 3); /* 6 bytes, the next one has 4 */
+    assert_next(&q, "011222");
+    assert_int_equal(q.frames, 3);
+    assert_int_equal(peal_outq_push(&q, &limits, run), 1);
+    assert_next(&q, "0112220");
+    assert_int_equal(peal_outq_push(&q, &limits, run), 0);
+    assert_int_equal(run->refs, 3);
+    peal_outq_fini(&q);
+
+    init(&q, 3, 100);
+    assert_int_equal(peal_outq_push(&q, &limits, run), 3); /* no more than three */
+    peal_outq_fini(&q);
+
+    struct peal_run *tail = peal_run_tail(run, 3);
+    init(&q, 8, 2);
+    assert_int_equal(peal_outq_push(&q, &limits, tail), 1); /* alone, a larger one is taken */
+    assert_next(&q, "3333");
+    peal_outq_fini(&q);
+    peal_run_unref(tail);
+    assert_int_equal(run->refs, 1);
+    peal_run_unref(run);
+}
+
+static void outq_consume_counts_the_frames_of_a_run(void **state)
+{
+    (void)state;
+    struct peal_outq q;
+    struct peal_run *run = run_of(4);
+    init(&q, 8, 100);
+    assert_int_equal(peal_outq_push(&q, &limits, run), 4);
+    assert_int_equal(push_text(&q, "x"), PEAL_OK);
+    assert_int_equal(peal_outq_consume(&q, 2), 1);
+    assert_int_equal(peal_outq_consume(&q, 1), 1);
+    assert_int_equal(q.frames, 3);
+    assert_int_equal(peal_outq_consume(&q, 2), 0);
+    assert_next(&q, "23333x");
+    assert_int_equal(peal_outq_consume(&q, 6), 3);
+    assert_true(peal_outq_empty(&q));
+    assert_int_equal(run->refs, 1);
+    peal_outq_fini(&q);
+    peal_run_unref(run);
+}
+
+static void outq_drop_unsent_cuts_a_run_behind_the_frame_that_was_begun(void **state)
+{
+    (void)state;
+    struct peal_outq q;
+    struct peal_run *run = run_of(4);
+    init(&q, 8, 100);
+    assert_int_equal(peal_outq_push(&q, &limits, run), 4);
+    assert_int_equal(push_text(&q, "x"), PEAL_OK);
+    peal_outq_consume(&q, 4); /* 0 11 2|22 3333 */
+    assert_int_equal(peal_outq_drop_unsent(&q), 2);
+    assert_next(&q, "22");
+    assert_int_equal(q.bytes, 2);
+    assert_int_equal(peal_outq_drop_unsent(&q), 0);
+    assert_int_equal(push_text(&q, "!"), PEAL_OK);
+    assert_next(&q, "22!");
+    assert_int_equal(peal_outq_consume(&q, 2), 1);
+    assert_int_equal(peal_outq_consume(&q, 1), 1);
+
+    assert_int_equal(peal_outq_push(&q, &limits, run), 4);
+    peal_outq_consume(&q, 3); /* between two frames: nothing is begun */
+    assert_int_equal(peal_outq_drop_unsent(&q), 2);
+    assert_true(peal_outq_empty(&q));
+    assert_int_equal(run->refs, 1);
+    peal_outq_fini(&q);
+    peal_run_unref(run);
+}
+
 /* ---- against a model --------------------------------------------------------------------- */
 
-enum { MODEL_MAX = 64 + PEAL_OUTQ_CONTROL_SLOTS };
+enum { MODEL_MAX = 64 + PEAL_OUTQ_CONTROL_FRAMES };
 
 /* The same rules on plain arrays: what is left of each frame, as a copy. */
 struct model {
@@ -293,9 +397,9 @@ static size_t model_bytes(const struct model *m)
     return bytes;
 }
 
-static bool model_push(struct model *m, const struct peal_bytes *frame, bool control)
+static bool model_push(struct model *m, struct peal_span frame, bool control)
 {
-    size_t slots = m->slots_max + (control ? PEAL_OUTQ_CONTROL_SLOTS : 0);
+    size_t slots = m->slots_max + (control ? PEAL_OUTQ_CONTROL_FRAMES : 0);
     size_t limit = m->bytes_max;
     if (control) {
         if (m->count > 0 && m->frames[0].size - m->frames[0].sent > limit)
@@ -303,11 +407,11 @@ static bool model_push(struct model *m, const struct peal_bytes *frame, bool con
         limit += PEAL_OUTQ_CONTROL_BYTES;
     }
     if (m->count >= slots) return false;
-    if (model_bytes(m) + frame->size > limit && (control || m->count > 0)) return false;
-    m->frames[m->count].bytes = malloc(frame->size);
+    if (model_bytes(m) + frame.size > limit && (control || m->count > 0)) return false;
+    m->frames[m->count].bytes = malloc(frame.size);
     assert_non_null(m->frames[m->count].bytes);
-    memcpy(m->frames[m->count].bytes, frame->at, frame->size);
-    m->frames[m->count].size = frame->size;
+    memcpy(m->frames[m->count].bytes, frame.at, frame.size);
+    m->frames[m->count].size = frame.size;
     m->frames[m->count].sent = 0;
     m->count++;
     return true;
@@ -342,19 +446,60 @@ static uint32_t model_drop_unsent(struct model *m)
     return dropped;
 }
 
+/* What is queued, byte by byte; a gather of fewer vectors gives the beginning of it. */
 static void assert_same(const struct peal_outq *q, const struct model *m, int max)
 {
     struct iovec vectors[MODEL_MAX];
-    int expected = (int)m->count < max ? (int)m->count : max;
-    assert_int_equal(q->count, m->count);
+    size_t frame = 0;
+    size_t at = m->count > 0 ? m->frames[0].sent : 0;
+    size_t total = 0;
+    assert_int_equal(q->frames, m->count);
     assert_int_equal(q->bytes, model_bytes(m));
     assert_int_equal(peal_outq_empty(q), m->count == 0);
-    assert_int_equal(peal_outq_gather(q, vectors, max), expected);
-    for (int i = 0; i < expected; i++) {
-        size_t rest = m->frames[i].size - m->frames[i].sent;
-        assert_int_equal(vectors[i].iov_len, rest);
-        assert_memory_equal(vectors[i].iov_base, m->frames[i].bytes + m->frames[i].sent, rest);
+    int count = peal_outq_gather(q, vectors, max);
+    assert_int_equal(count, (int)q->count < max ? (int)q->count : max);
+    for (int i = 0; i < count; i++) {
+        const unsigned char *bytes = vectors[i].iov_base;
+        total += vectors[i].iov_len;
+        for (size_t k = 0; k < vectors[i].iov_len; k++) {
+            assert_true(frame < m->count);
+            assert_int_equal(bytes[k], m->frames[frame].bytes[at]);
+            if (++at < m->frames[frame].size) continue;
+            at = 0;
+            frame++;
+        }
     }
+    if (count == (int)q->count) assert_int_equal(total, q->bytes);
+}
+
+/* A run of up to five frames, most of them small. */
+static struct peal_run *random_run(unsigned *seed, uint32_t count, uint32_t *next)
+{
+    static char bytes[5 * 30000];
+    uint32_t ends[5];
+    uint32_t size = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t limit = rand_r(seed) % 32 == 0 ? 30000 : 60;
+        uint32_t end = size + 1 + (uint32_t)rand_r(seed) % limit;
+        while (size < end)
+            bytes[size++] = (char)((*next)++ % 251);
+        ends[i] = end;
+    }
+    struct peal_run *run = peal_run_new(peal_span_make(bytes, size), ends, count);
+    assert_non_null(run);
+    return run;
+}
+
+static uint32_t model_push_run(struct model *m, const struct peal_run *run, bool control)
+{
+    uint32_t taken = 0;
+    for (; taken < run->count; taken++) {
+        uint32_t start = peal_run_end(run, taken);
+        struct peal_span frame =
+            peal_span_make(run->at + start, peal_run_end(run, taken + 1) - start);
+        if (!model_push(m, frame, control)) break;
+    }
+    return taken;
 }
 
 static void outq_random_steps_agree_with_the_model(void **state)
@@ -367,18 +512,18 @@ static void outq_random_steps_agree_with_the_model(void **state)
         struct model m = {.slots_max = 1 + (size_t)(rand_r(&seed) % 64),
                           .bytes_max = 1 + (size_t)(rand_r(&seed) % 2000)};
         uint32_t next = 0;
-        peal_outq_init(&q, (uint32_t)m.slots_max, (uint32_t)m.bytes_max);
+        init(&q, (uint32_t)m.slots_max, (uint32_t)m.bytes_max);
         for (int step = 0; step < 300; step++) {
             int what = rand_r(&seed) % 16;
             if (what < 10) {
-                size_t limit = rand_r(&seed) % 32 == 0 ? 30000 : 60;
-                struct peal_bytes *frame = frame_sized(1 + (size_t)rand_r(&seed) % limit, &next);
                 bool control = what < 4;
-                enum peal_err err =
-                    control ? peal_outq_push_control(&q, frame) : peal_outq_push(&q, frame);
-                assert_int_equal(err, model_push(&m, frame, control) ? PEAL_OK : PEAL_EFULL);
-                assert_int_equal(peal_bytes_refs(frame), err == PEAL_OK ? 2 : 1);
-                peal_bytes_unref(frame);
+                uint32_t count = control ? 1 : 1 + (uint32_t)rand_r(&seed) % 5;
+                struct peal_run *run = random_run(&seed, count, &next);
+                uint32_t taken = control ? peal_outq_push_control(&q, &limits, run) == PEAL_OK
+                                         : peal_outq_push(&q, &limits, run);
+                assert_int_equal(taken, model_push_run(&m, run, control));
+                assert_int_equal(run->refs, taken > 0 ? 2 : 1);
+                peal_run_unref(run);
             } else if (what < 15) {
                 size_t size = (size_t)rand_r(&seed) % (q.bytes + 1);
                 if (what == 14) size = q.bytes;
@@ -397,6 +542,9 @@ static void outq_random_steps_agree_with_the_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(outq_push_takes_as_many_frames_of_a_run_as_fit),
+        cmocka_unit_test(outq_consume_counts_the_frames_of_a_run),
+        cmocka_unit_test(outq_drop_unsent_cuts_a_run_behind_the_frame_that_was_begun),
         cmocka_unit_test(outq_zeroed_is_empty_and_may_be_finished),
         cmocka_unit_test(outq_push_takes_its_own_reference),
         cmocka_unit_test(outq_push_beyond_bytes_max_changes_nothing),

@@ -613,21 +613,54 @@ static void wsframe_random_streams_are_read_back_in_any_split(void **state)
 
 /* ---- to the client ----------------------------------------------------------------------- */
 
-static void assert_frame(struct peal_bytes *frame, const void *bytes, size_t size)
+static void assert_frame(int opcode, struct peal_span payload, const void *bytes, size_t size)
 {
-    assert_non_null(frame);
-    assert_int_equal(frame->size, size);
-    assert_memory_equal(frame->at, bytes, size);
-    assert_int_equal(peal_bytes_refs(frame), 1);
-    peal_bytes_unref(frame);
+    struct peal_buf out = {0};
+    peal_ws_add_frame(&out, opcode, payload);
+    assert_int_equal(out.size, size);
+    assert_memory_equal(out.at, bytes, size);
+    peal_buf_fini(&out);
+}
+
+static void assert_close(uint16_t code, const char *reason, const void *bytes, size_t size)
+{
+    struct peal_buf out = {0};
+    peal_ws_add_close(&out, code, reason);
+    assert_int_equal(out.size, size);
+    assert_memory_equal(out.at, bytes, size);
+    peal_buf_fini(&out);
+}
+
+static void frame_appended_in_pieces_is_the_same_as_in_one(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 125, 126, 127, 65535, 65536, 70000};
+    char *payload = calloc(1, 70000);
+    assert_non_null(payload);
+    for (size_t i = 0; i < 70000; i++)
+        payload[i] = (char)(i % 251);
+    struct peal_buf whole = {0};
+    struct peal_buf pieces = {0};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) { /* one behind the other */
+        peal_ws_add_frame(&whole, PEAL_WS_TEXT, peal_span_make(payload, sizes[i]));
+        size_t begin = peal_ws_begin(&pieces);
+        peal_buf_add(&pieces, payload, sizes[i] / 2);
+        peal_buf_add(&pieces, payload + sizes[i] / 2, sizes[i] - sizes[i] / 2);
+        peal_ws_end(&pieces, begin, PEAL_WS_TEXT);
+    }
+    assert_int_equal(pieces.size, whole.size);
+    assert_memory_equal(pieces.at, whole.at, whole.size);
+    peal_buf_fini(&whole);
+    peal_buf_fini(&pieces);
+    free(payload);
 }
 
 static void frame_is_that_of_the_rfc(void **state)
 {
     (void)state;
-    assert_frame(peal_ws_frame(PEAL_WS_TEXT, peal_span_of("Hello")), "\x81\x05Hello", 7);
-    assert_frame(peal_ws_frame(PEAL_WS_PING, peal_span_of("Hello")), "\x89\x05Hello", 7);
-    assert_frame(peal_ws_frame(PEAL_WS_BINARY, peal_span_of(NULL)), "\x82\0", 2);
+    assert_frame(PEAL_WS_TEXT, peal_span_of("Hello"), "\x81\x05Hello", 7);
+    assert_frame(PEAL_WS_PING, peal_span_of("Hello"), "\x89\x05Hello", 7);
+    assert_frame(PEAL_WS_BINARY, peal_span_of(NULL), "\x82\0", 2);
 }
 
 static void header_has_the_shortest_length(void **state)
@@ -656,9 +689,9 @@ static void header_has_the_shortest_length(void **state)
 static void close_frame_has_code_and_reason(void **state)
 {
     (void)state;
-    assert_frame(peal_ws_close_frame(1000, ""), "\x88\x02\x03\xe8", 4);
-    assert_frame(peal_ws_close_frame(4208, "slow"), "\x88\x06\x10\x70slow", 8);
-    assert_frame(peal_ws_close_frame(1005, "not said"), "\x88\0", 2);
+    assert_close(1000, "", "\x88\x02\x03\xe8", 4);
+    assert_close(4208, "slow", "\x88\x06\x10\x70slow", 8);
+    assert_close(1005, "not said", "\x88\0", 2);
 }
 
 static void close_frame_cuts_its_reason_at_a_character(void **state)
@@ -681,12 +714,12 @@ static void close_frame_cuts_its_reason_at_a_character(void **state)
         char reason[160];
         memset(reason, 'a', sizeof reason);
         strcpy(reason + cases[i].letters, cases[i].tail);
-        struct peal_bytes *frame = peal_ws_close_frame(1001, reason);
-        assert_non_null(frame);
-        assert_int_equal(frame->size, 4 + cases[i].kept);
-        assert_int_equal((unsigned char)frame->at[1], 2 + cases[i].kept);
-        assert_memory_equal(frame->at + 4, reason, cases[i].kept);
-        peal_bytes_unref(frame);
+        struct peal_buf frame = {0};
+        peal_ws_add_close(&frame, 1001, reason);
+        assert_int_equal(frame.size, 4 + cases[i].kept);
+        assert_int_equal((unsigned char)frame.at[1], 2 + cases[i].kept);
+        assert_memory_equal(frame.at + 4, reason, cases[i].kept);
+        peal_buf_fini(&frame);
     }
 }
 
@@ -719,6 +752,7 @@ int main(void)
         cmocka_unit_test(wsframe_without_memory_for_a_split_message_ends_with_1011),
         cmocka_unit_test(wsframe_random_streams_are_read_back_in_any_split),
         cmocka_unit_test(frame_is_that_of_the_rfc),
+        cmocka_unit_test(frame_appended_in_pieces_is_the_same_as_in_one),
         cmocka_unit_test(header_has_the_shortest_length),
         cmocka_unit_test(close_frame_has_code_and_reason),
         cmocka_unit_test(close_frame_cuts_its_reason_at_a_character),

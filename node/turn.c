@@ -1,0 +1,136 @@
+/* The letters of a group are a chain of indexes, so that collecting allocates nothing. A flush
+ * takes the chain off the group first and then cuts it into runs of at most PEAL_RUN_BYTES.
+ *
+ * Delivering may write to a socket to make room, and a connection that has room again would have
+ * its members brought on: not in the middle of a walk over members (peal_conn_on_sent). What is
+ * being delivered will itself be sent, and then it happens. */
+#include "node/turn.h"
+
+#include "base/assert.h"
+#include "base/metrics.h"
+#include "node/conn.h"
+#include "node/groups.h"
+
+enum { DIALECTS = PEAL_DIALECT_RAW + 1 };
+
+_Static_assert((int)PEAL_TURN_LETTERS <= (int)UINT16_MAX - 1, "index + 1 is a uint16_t");
+
+/* Letters `first`.. of a chain, as many as go into one run. */
+struct part {
+    struct peal_group *group;
+    uint16_t first;
+    uint16_t last;
+    uint32_t count;
+    struct peal_run *runs[DIALECTS]; /* rendered when the first member of the dialect comes */
+};
+
+/* NULL on ENOMEM. */
+static struct peal_run *render(struct peal_turn *turn, const struct part *part,
+                               const struct peal_dialect *dialect)
+{
+    uint32_t count = 0;
+    turn->bytes.size = 0;
+    for (uint16_t at = part->first;; at = turn->next[at - 1]) {
+        const struct peal_letter *letter = turn->letters[at - 1];
+        struct peal_message_facts facts = {.unread = letter->frame.unread,
+                                           .rev = letter->frame.rev};
+        dialect->message(&turn->bytes, &letter->env, &facts);
+        turn->ends[count++] = (uint32_t)turn->bytes.size;
+        if (at == part->last) break;
+    }
+    if (!turn->bytes.failed) return peal_run_new(peal_buf_span(&turn->bytes), turn->ends, count);
+    peal_buf_fini(&turn->bytes);
+    return NULL;
+}
+
+static void deliver_to(struct peal_hub *hub, struct part *part, struct peal_member *m)
+{
+    struct peal_group *g = part->group;
+    struct peal_conn *conn = m->conn;
+    const struct peal_letter *first = hub->turn.letters[part->first - 1];
+    struct peal_run **run = &part->runs[conn->dialect->kind];
+    if (*run == NULL) *run = render(&hub->turn, part, conn->dialect);
+    uint32_t taken = *run == NULL ? 0 : peal_conn_deliver(conn, *run);
+    if (taken > 0 && g->inbox) peal_conn_acked_by_ping(conn, first->env.offset + taken - 1);
+    if (taken == part->count) return;
+    if (g->keeps || *run == NULL) {
+        /* The rest comes by a page, or its loss is told by one. */
+        peal_member_fall_behind(m, first->env.epoch, first->env.offset + taken - 1);
+        return;
+    }
+    peal_count(PEAL_M_DUE, part->count - taken);
+    peal_count(PEAL_M_DROPPED_SLOW, part->count - taken);
+    peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
+}
+
+static void deliver(struct peal_hub *hub, struct part *part)
+{
+    PEAL_LIST_EACH(&part->group->live, it, after)
+    {
+        struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_group);
+        /* Connections lie scattered; the next one is fetched while this one is served. */
+        if (after != &part->group->live)
+            __builtin_prefetch(PEAL_FROM_LINK(after, struct peal_member, in_group)->conn);
+        if (m->conn->open) deliver_to(hub, part, m);
+    }
+    for (size_t i = 0; i < DIALECTS; i++)
+        peal_run_unref(part->runs[i]);
+}
+
+void peal_turn_add(struct peal_hub *hub, struct peal_group *g, struct peal_letter *letter)
+{
+    struct peal_turn *turn = &hub->turn;
+    PEAL_ASSERT(!turn->delivering);
+    if (turn->letter_count == PEAL_TURN_LETTERS) peal_turn_end(hub);
+    turn->letters[turn->letter_count] = peal_letter_ref(letter);
+    turn->next[turn->letter_count] = 0;
+    uint16_t at = ++turn->letter_count;
+    if (g->turn_first == 0) {
+        g->turn_first = at;
+        g->turn_slot = turn->group_count;
+        turn->groups[turn->group_count++] = g;
+    } else {
+        turn->next[g->turn_last - 1] = at;
+    }
+    g->turn_last = at;
+}
+
+void peal_turn_flush_group(struct peal_hub *hub, struct peal_group *g)
+{
+    struct peal_turn *turn = &hub->turn;
+    uint16_t at = g->turn_first;
+    if (at == 0) return;
+    PEAL_ASSERT(!turn->delivering);
+    turn->groups[g->turn_slot] = NULL;
+    g->turn_first = 0;
+    turn->delivering = true;
+    while (at != 0) {
+        struct part part = {.group = g, .first = at};
+        size_t bytes = 0;
+        do {
+            part.last = at;
+            part.count++;
+            bytes += turn->letters[at - 1]->env.data.size;
+            at = turn->next[at - 1];
+        } while (at != 0 && bytes < PEAL_RUN_BYTES);
+        deliver(hub, &part);
+    }
+    turn->delivering = false;
+}
+
+void peal_turn_end(struct peal_hub *hub)
+{
+    struct peal_turn *turn = &hub->turn;
+    for (uint16_t i = 0; i < turn->group_count; i++)
+        if (turn->groups[i] != NULL) peal_turn_flush_group(hub, turn->groups[i]);
+    for (uint16_t i = 0; i < turn->letter_count; i++)
+        peal_letter_unref(turn->letters[i]);
+    turn->letter_count = 0;
+    turn->group_count = 0;
+}
+
+void peal_turn_fini(struct peal_turn *turn)
+{
+    PEAL_ASSERT(turn->letter_count == 0);
+    peal_buf_fini(&turn->bytes);
+}
