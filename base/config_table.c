@@ -228,7 +228,7 @@ const struct peal_option peal_options[] = {
     {"limits.users_per_publish", NUMBER, AT(limits.users_per_publish), .fallback = "10000",
      .min = 1, .max = 1000000, .help = "Users that one publish may name"},
     {"limits.groups_per_connection", NUMBER, AT(limits.groups_per_connection), .fallback = "128",
-     .min = 1, .max = 65536, .help = "Groups that one connection may be in"},
+     .min = 1, .max = 65535, .help = "Groups that one connection may be in"},
     {"limits.connections_per_user", NUMBER, AT(limits.connections_per_user), .fallback = "32",
      .min = 1, .max = 65536, .help = "Connections of one user in the cluster"},
     {"limits.connections", NUMBER, AT(limits.connections), .fallback = "100000", .min = 1,

@@ -29,13 +29,24 @@ size_t peal_conn_room(const struct peal_conn *conn)
     return conn->outq.bytes >= half ? 0 : half - conn->outq.bytes;
 }
 
+/* Somebody is in the middle of giving this connection something: its members are not brought on
+ * under his hands. What he gives will be sent as well, and then they are (peal_conn_on_sent). */
+static void write_now(struct peal_conn *conn)
+{
+    struct peal_hub *hub = conn->hub;
+    PEAL_ASSERT(!hub->writing);
+    hub->writing = true;
+    hub->io.write(hub->io.ctx, conn);
+    hub->writing = false;
+}
+
 /* Many messages may be queued in one turn, which says nothing of the client yet: only what the
  * kernel does not take either is a full queue. Writing may find the connection gone. */
 static bool make_room(struct peal_conn *conn)
 {
     if (peal_outq_empty(&conn->outq)) return false;
     uint32_t before = conn->outq.bytes;
-    conn->hub->io.write(conn->hub->io.ctx, conn);
+    write_now(conn);
     return conn->open && conn->outq.bytes < before;
 }
 
@@ -119,23 +130,24 @@ void peal_conn_error(struct peal_conn *conn, struct peal_span id, struct peal_sp
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
-static void rearm(struct peal_conn *conn)
+static void set_due(struct peal_conn *conn, enum peal_deadline what, uint64_t ms)
 {
-    const uint64_t dues[] = {conn->hello_due_ms, conn->welcome_due_ms, conn->ping_due_ms,
-                             conn->pong_due_ms,  conn->message_due_ms, conn->close_due_ms,
-                             conn->expire_due_ms};
-    uint64_t first = 0;
-    for (size_t i = 0; i < sizeof dues / sizeof dues[0]; i++)
-        if (dues[i] != 0 && (first == 0 || dues[i] < first)) first = dues[i];
-    if (first == 0)
-        peal_wheel_disarm(&conn->timer);
-    else
-        peal_wheel_arm(&conn->hub->wheel, &conn->timer, first);
+    peal_deadline_set(&conn->deadlines, &conn->hub->wheel, what, conn->hub->now_ms, ms);
 }
 
-static bool is_due(const struct peal_conn *conn, uint64_t due_ms)
+static void clear_due(struct peal_conn *conn, enum peal_deadline what)
 {
-    return due_ms != 0 && conn->hub->now_ms >= due_ms;
+    peal_deadline_clear(&conn->deadlines, &conn->hub->wheel, what);
+}
+
+static bool is_due(const struct peal_conn *conn, enum peal_deadline what)
+{
+    return peal_deadline_is_due(&conn->deadlines, what, conn->hub->now_ms);
+}
+
+static bool waits_for(const struct peal_conn *conn, enum peal_deadline what)
+{
+    return peal_deadline_waits(&conn->deadlines, what);
 }
 
 static void send_welcome(struct peal_conn *conn);
@@ -147,39 +159,39 @@ static void send_ping(struct peal_conn *conn, struct peal_span payload)
         peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
         return;
     }
-    if (conn->pong_due_ms == 0)
-        conn->pong_due_ms = conn->hub->now_ms + conn->hub->config->limits.pong_ms;
+    if (!waits_for(conn, PEAL_DUE_PONG))
+        set_due(conn, PEAL_DUE_PONG, conn->hub->config->limits.pong_ms);
 }
 
 void peal_conn_on_timer(struct peal_conn *conn)
 {
-    if (is_due(conn, conn->close_due_ms)) {
+    if (is_due(conn, PEAL_DUE_CLOSE)) {
         conn->hub->io.cut(conn->hub->io.ctx, conn);
         return;
     }
     if (conn->open) {
-        if (is_due(conn, conn->hello_due_ms))
+        if (is_due(conn, PEAL_DUE_HELLO))
             peal_conn_close(conn, 4403, "token_missing", PEAL_M_CLOSED_TIMEOUT);
-        else if (is_due(conn, conn->expire_due_ms))
+        else if (is_due(conn, PEAL_DUE_EXPIRE))
             peal_conn_close(conn, 4401, "token_expired", PEAL_M_CLOSED_POLICY);
-        else if (is_due(conn, conn->message_due_ms))
+        else if (is_due(conn, PEAL_DUE_MESSAGE))
             peal_conn_close(conn, 1008, "message_timeout", PEAL_M_CLOSED_TIMEOUT);
-        else if (is_due(conn, conn->pong_due_ms))
+        else if (is_due(conn, PEAL_DUE_PONG))
             peal_conn_close(conn, 4101, "unavailable", PEAL_M_CLOSED_TIMEOUT);
     }
-    if (conn->open && is_due(conn, conn->welcome_due_ms)) send_welcome(conn);
-    if (conn->open && is_due(conn, conn->ping_due_ms)) {
-        conn->ping_due_ms = conn->hub->now_ms + conn->hub->config->limits.ping_ms;
-        if (conn->pong_due_ms == 0) send_ping(conn, peal_span_of(""));
+    if (conn->open && is_due(conn, PEAL_DUE_WELCOME)) send_welcome(conn);
+    if (conn->open && is_due(conn, PEAL_DUE_PING)) {
+        set_due(conn, PEAL_DUE_PING, conn->hub->config->limits.ping_ms);
+        if (!waits_for(conn, PEAL_DUE_PONG)) send_ping(conn, peal_span_of(""));
     }
-    rearm(conn);
+    peal_deadlines_rearm(&conn->deadlines, &conn->hub->wheel);
 }
 
 /* ---- the transport says ---------------------------------------------------------------------- */
 
 void peal_conn_on_receive(struct peal_conn *conn, bool text, struct peal_span payload)
 {
-    conn->message_due_ms = 0; /* what follows in the same bytes is another message */
+    clear_due(conn, PEAL_DUE_MESSAGE); /* what follows in the same bytes is another message */
     if (conn->open) conn->dialect->receive(conn, text, payload);
 }
 
@@ -195,8 +207,7 @@ static struct peal_member *inbox_member(struct peal_conn *conn)
 
 void peal_conn_on_pong(struct peal_conn *conn, struct peal_span payload)
 {
-    conn->pong_due_ms = 0;
-    rearm(conn);
+    clear_due(conn, PEAL_DUE_PONG);
     if (conn->dialect->acks || payload.size == 0) return;
     /* The payload is the offset that our ping carried; anything else is no ack. */
     uint64_t upto = 0;
@@ -206,14 +217,14 @@ void peal_conn_on_pong(struct peal_conn *conn, struct peal_span payload)
     }
     if (upto > conn->ack_pinged) return;
     struct peal_member *m = inbox_member(conn);
-    if (m != NULL) peal_group_ack(conn->hub, m->group, upto);
+    if (m != NULL) peal_group_ack(m->group, upto);
 }
 
 bool peal_conn_count(struct peal_conn *conn, uint32_t frames)
 {
-    uint64_t now_ms = conn->hub->now_ms;
-    if (now_ms - conn->frames_ms >= 1000) {
-        conn->frames_ms = now_ms;
+    uint32_t second = (uint32_t)(conn->hub->now_ms / 1000);
+    if (second != conn->frames_second) {
+        conn->frames_second = second;
         conn->frames = 0;
     }
     conn->frames += frames;
@@ -225,16 +236,15 @@ bool peal_conn_count(struct peal_conn *conn, uint32_t frames)
 void peal_conn_on_frames(struct peal_conn *conn, uint32_t frames, bool in_message)
 {
     if (!conn->open || !peal_conn_count(conn, frames)) return;
-    uint64_t now_ms = conn->hub->now_ms;
-    if (in_message == (conn->message_due_ms != 0)) return;
-    conn->message_due_ms = in_message ? now_ms + PEAL_CONTINUATION_MS : 0;
-    rearm(conn);
+    if (!in_message)
+        clear_due(conn, PEAL_DUE_MESSAGE);
+    else if (!waits_for(conn, PEAL_DUE_MESSAGE))
+        set_due(conn, PEAL_DUE_MESSAGE, PEAL_CONTINUATION_MS);
 }
 
 void peal_conn_on_sent(struct peal_conn *conn)
 {
-    /* In the middle of a delivery no member is brought on: what is delivered will be sent. */
-    if (!conn->open || conn->hub->turn.delivering) return;
+    if (!conn->open || conn->hub->writing) return;
     if (conn->full && peal_conn_room(conn) > 0) {
         conn->full = false;
         PEAL_LIST_EACH(&conn->members, it, after)
@@ -247,7 +257,6 @@ void peal_conn_on_sent(struct peal_conn *conn)
     conn->ack_due = false;
     conn->ack_pinged = conn->ack_upto;
     send_ping(conn, peal_span_make(payload, (size_t)size));
-    rearm(conn);
 }
 
 void peal_conn_acked_by_ping(struct peal_conn *conn, uint64_t offset)
@@ -263,8 +272,7 @@ void peal_conn_on_peer_close(struct peal_conn *conn)
     conn->open = false;
     conn->close_reason = "peer";
     conn->close_metric = PEAL_M_CLOSED_PEER;
-    conn->close_due_ms = conn->hub->now_ms + PEAL_CLOSE_MS;
-    rearm(conn);
+    set_due(conn, PEAL_DUE_CLOSE, PEAL_CLOSE_MS);
 }
 
 void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
@@ -273,21 +281,20 @@ void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
     /* What was said before, such as why, goes out first if the client takes it; writing may find
      * the connection gone, or close it. */
     if (conn->open && metric != PEAL_M_CLOSED_SLOW && !peal_outq_empty(&conn->outq))
-        conn->hub->io.write(conn->hub->io.ctx, conn);
+        write_now(conn);
     if (!conn->open) return;
     conn->open = false;
     conn->close_reason = reason;
     conn->close_metric = metric;
-    conn->close_due_ms = conn->hub->now_ms + PEAL_CLOSE_MS;
+    set_due(conn, PEAL_DUE_CLOSE, PEAL_CLOSE_MS);
     uint32_t bytes = conn->outq.bytes;
     uint32_t dropped = peal_outq_drop_unsent(&conn->outq);
     peal_count(metric == PEAL_M_CLOSED_SLOW ? PEAL_M_DROPPED_SLOW : PEAL_M_DROPPED_CLOSED, dropped);
-    peal_log(PEAL_LOG_INFO, "conn.closed", "reason=%s code=%u session=%.26s queue_bytes=%u", reason,
-             code, conn->session, bytes);
+    peal_log(PEAL_LOG_INFO, "conn.closed", "reason=%s code=%u session=%016llx queue_bytes=%u",
+             reason, code, (unsigned long long)conn->session, bytes);
     /* Without memory for it the client sees the end of the stream. */
     conn->dialect->farewell(&conn->hub->rendered, code, reason);
     if (peal_conn_push_rendered(conn) != PEAL_OK) conn->hub->io.output(conn->hub->io.ctx, conn);
-    rearm(conn);
 }
 
 /* ---- joining --------------------------------------------------------------------------------- */
@@ -316,34 +323,37 @@ static struct peal_span json_id(const char *id)
 
 static void welcome_if_complete(struct peal_conn *conn)
 {
-    if (conn->welcome_due_ms != 0 && conn->joins_owed == 0) send_welcome(conn);
+    if (waits_for(conn, PEAL_DUE_WELCOME) && conn->joins_owed == 0) send_welcome(conn);
 }
 
 void peal_conn_joined(struct peal_conn *conn, struct peal_member *m)
 {
-    if (m->answer == PEAL_ANSWER_NONE) return;
+    struct peal_pursuit *p = m->pursuit;
+    if (p == NULL || p->answer == PEAL_ANSWER_NONE) return;
     if (!conn->welcomed) { /* nothing is said before the welcome */
-        if (m->answer == PEAL_ANSWER_WELCOME) conn->joins_owed--;
+        if (p->answer == PEAL_ANSWER_WELCOME) conn->joins_owed--;
         welcome_if_complete(conn);
         return;
     }
-    m->answer = PEAL_ANSWER_NONE;
     struct peal_event event = {.type = PEAL_EVENT_JOINED,
-                               .id = json_id(m->id),
+                               .id = json_id(p->id),
                                .group = peal_group_span(m->group),
-                               .epoch = m->epoch,
-                               .offset = m->cursor,
+                               .epoch = p->epoch,
+                               .offset = p->cursor,
                                .unread = m->group->unread,
                                .rev = m->group->rev,
-                               .recovered = m->recovered};
+                               .recovered = p->recovered};
+    p->answer = PEAL_ANSWER_NONE;
     peal_conn_reply(conn, &event);
+    peal_member_answered(m);
 }
 
 void peal_conn_join_failed(struct peal_conn *conn, struct peal_member *m, enum peal_err err)
 {
-    bool owed = m->answer == PEAL_ANSWER_WELCOME && !conn->welcomed;
-    if (m->answer != PEAL_ANSWER_NONE)
-        peal_conn_error(conn, json_id(m->id), peal_group_span(m->group), err, "not joined");
+    const struct peal_pursuit *p = m->pursuit;
+    bool owed = p->answer == PEAL_ANSWER_WELCOME && !conn->welcomed;
+    if (p->answer != PEAL_ANSWER_NONE)
+        peal_conn_error(conn, json_id(p->id), peal_group_span(m->group), err, "not joined");
     peal_member_remove(m);
     if (!owed) return;
     conn->joins_owed--;
@@ -352,7 +362,7 @@ void peal_conn_join_failed(struct peal_conn *conn, struct peal_member *m, enum p
 
 static void send_welcome(struct peal_conn *conn)
 {
-    conn->welcome_due_ms = 0;
+    clear_due(conn, PEAL_DUE_WELCOME);
     conn->welcomed = true;
     struct peal_event event = {
         .type = PEAL_EVENT_WELCOME, .id = json_id(conn->hello_id), .conn = conn};
@@ -366,13 +376,15 @@ static void send_welcome(struct peal_conn *conn)
     PEAL_LIST_EACH(&conn->members, it, after)
     {
         struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_conn);
-        if (m->recovered != PEAL_RECOVERED_PENDING) {
-            if (m->answer == PEAL_ANSWER_JOINED) peal_conn_joined(conn, m);
-            m->answer = PEAL_ANSWER_NONE;
+        struct peal_pursuit *p = m->pursuit;
+        if (p != NULL && p->recovered != PEAL_RECOVERED_PENDING) {
+            if (p->answer == PEAL_ANSWER_JOINED)
+                peal_conn_joined(conn, m);
+            else
+                peal_member_answered(m);
         }
         peal_member_pump(m);
     }
-    rearm(conn);
 }
 
 static enum peal_err set_text(char **to, struct peal_span from)
@@ -391,6 +403,39 @@ void peal_conn_bad(struct peal_conn *conn, struct peal_span id, enum peal_err er
 {
     peal_conn_error(conn, id, (struct peal_span){0}, err, message);
     if (++conn->bad_count >= 3) peal_conn_close(conn, 4000, "bad_message", PEAL_M_CLOSED_PROTOCOL);
+}
+
+static void drop_claims(struct peal_conn *conn)
+{
+    if (conn->claims != NULL) peal_claims_fini(conn->claims);
+    free(conn->claims);
+    conn->claims = NULL;
+}
+
+/* Takes over what a good token says. Most say no more than who and until when, which needs no
+ * memory of its own. Errors: PEAL_ENOMEM. */
+static enum peal_err take_claims(struct peal_conn *conn, struct peal_claims *claims)
+{
+    struct peal_claims *kept = NULL;
+    uint64_t expires_ms = claims->expires_ms;
+    if (claims->group_count > 0 || claims->publish_count > 0) {
+        kept = malloc(sizeof *kept);
+        if (kept == NULL) {
+            peal_claims_fini(claims);
+            return PEAL_ENOMEM;
+        }
+        *kept = *claims;
+        *claims = (struct peal_claims){0};
+    }
+    peal_claims_fini(claims);
+    drop_claims(conn);
+    conn->claims = kept;
+    conn->has_token = true;
+    clear_due(conn, PEAL_DUE_EXPIRE);
+    if (expires_ms == 0) return PEAL_OK;
+    uint64_t at_ms = expires_ms + conn->hub->token_rules.leeway_ms;
+    set_due(conn, PEAL_DUE_EXPIRE, at_ms > conn->hub->wall_ms ? at_ms - conn->hub->wall_ms : 1);
+    return PEAL_OK;
 }
 
 /* The token of a hello: may turn nobody into somebody, never somebody into somebody else. */
@@ -413,19 +458,7 @@ static enum peal_err take_token(struct peal_conn *conn, struct peal_span token, 
         peal_claims_fini(&claims);
         return err;
     }
-    peal_claims_fini(&conn->claims);
-    conn->claims = claims;
-    conn->has_token = true;
-    return PEAL_OK;
-}
-
-static void arm_expiry(struct peal_conn *conn)
-{
-    conn->expire_due_ms = 0;
-    if (conn->claims.expires_ms == 0) return;
-    uint64_t at = conn->claims.expires_ms + conn->hub->token_rules.leeway_ms;
-    uint64_t left = at > conn->hub->wall_ms ? at - conn->hub->wall_ms : 1;
-    conn->expire_due_ms = conn->hub->now_ms + left;
+    return take_claims(conn, &claims);
 }
 
 static bool hello_join(struct peal_conn *conn, struct peal_join *with)
@@ -479,15 +512,13 @@ void peal_conn_hello(struct peal_conn *conn, const struct peal_command *cmd)
     }
     conn->greeted = true;
     conn->bad_count = 0;
-    conn->hello_due_ms = 0;
-    conn->welcome_due_ms = conn->hub->now_ms + PEAL_WELCOME_MS;
-    arm_expiry(conn);
+    clear_due(conn, PEAL_DUE_HELLO);
+    set_due(conn, PEAL_DUE_WELCOME, PEAL_WELCOME_MS);
     /* One more than there are, so that it is complete only when all are asked for. */
     conn->joins_owed = 1;
     hello_joins(conn, cmd);
     conn->joins_owed--;
     if (conn->open) welcome_if_complete(conn);
-    rearm(conn);
 }
 
 static bool need_hello(struct peal_conn *conn, const struct peal_command *cmd)
@@ -520,12 +551,13 @@ void peal_conn_leave(struct peal_conn *conn, const struct peal_command *cmd)
         peal_conn_error(conn, cmd->id, cmd->group, PEAL_ENOT_FOUND, "not a member of this group");
         return;
     }
-    if (m->answer == PEAL_ANSWER_WELCOME && m->recovered == PEAL_RECOVERED_PENDING &&
+    struct peal_pursuit *p = m->pursuit;
+    if (p != NULL && p->answer == PEAL_ANSWER_WELCOME && p->recovered == PEAL_RECOVERED_PENDING &&
         !conn->welcomed)
         conn->joins_owed--;
     /* The join that this overtakes is answered as well. */
-    if (m->answer == PEAL_ANSWER_JOINED)
-        peal_conn_error(conn, json_id(m->id), cmd->group, PEAL_ENOT_FOUND,
+    if (p != NULL && p->answer == PEAL_ANSWER_JOINED)
+        peal_conn_error(conn, json_id(p->id), cmd->group, PEAL_ENOT_FOUND,
                         "left before it was joined");
     peal_member_remove(m);
     struct peal_event event = {.type = PEAL_EVENT_LEFT, .id = cmd->id, .group = cmd->group};
@@ -577,7 +609,7 @@ void peal_conn_ack(struct peal_conn *conn, const struct peal_command *cmd)
 {
     struct peal_member *m = need_inbox(conn, cmd);
     if (m == NULL) return;
-    if (cmd->upto != 0) peal_group_ack(conn->hub, m->group, cmd->upto);
+    if (cmd->upto != 0) peal_group_ack(m->group, cmd->upto);
     if (cmd->offset_count == 0) return;
     struct peal_frame mark = {
         .type = PEAL_F_MARK, .group = peal_group_span(m->group), .flags = PEAL_FLAG_ACK};
@@ -650,13 +682,16 @@ void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span paylo
         break;
     }
     case PEAL_INBOUND_PUBLISH:
-        if (conn->first_group == NULL || payload.size > conn->hub->config->limits.message) {
-            peal_conn_close(conn, conn->first_group == NULL ? 4005 : 1009,
-                            conn->first_group == NULL ? "inbound_refused" : "too_large",
-                            PEAL_M_CLOSED_POLICY);
+        if (!conn->first_joined) {
+            peal_conn_close(conn, 4005, "inbound_refused", PEAL_M_CLOSED_POLICY);
             return;
         }
-        env.group = peal_span_of(conn->first_group);
+        if (payload.size > conn->hub->config->limits.message) {
+            peal_conn_close(conn, 1009, "too_large", PEAL_M_CLOSED_POLICY);
+            return;
+        }
+        env.group =
+            peal_group_span(PEAL_FROM_LINK(conn->members.next, struct peal_member, in_conn)->group);
         /* A page sends JSON as text; it reaches the others as the same bytes either way. */
         peal_call_publish(conn, (struct peal_span){0}, &env);
         return;
@@ -701,8 +736,7 @@ static enum peal_err join_route(struct peal_conn *conn, const struct peal_route_
         struct peal_join with = {.group = peal_buf_span(&name)};
         if (err == PEAL_OK && peal_member_find(conn, with.group) == NULL)
             err = peal_member_add(conn, &with, &m);
-        if (err == PEAL_OK && conn->first_group == NULL)
-            err = set_text(&conn->first_group, with.group);
+        if (err == PEAL_OK) conn->first_joined = true;
         peal_buf_fini(&name);
         if (err != PEAL_OK) return err;
     }
@@ -717,34 +751,30 @@ enum peal_err peal_conn_init(struct peal_conn *conn, struct peal_hub *hub,
     conn->dialect = peal_dialect_of((enum peal_dialect_kind)route->dialect);
     conn->close_reason = "peer";
     conn->close_metric = PEAL_M_CLOSED_PEER;
-    conn->has_token = from->has_token;
-    conn->claims = from->claims;
-    from->claims = (struct peal_claims){0};
     peal_link_init(&conn->members);
     peal_link_init(&conn->calls);
-    peal_timer_init(&conn->timer);
+    peal_deadlines_init(&conn->deadlines);
     peal_outq_init(&conn->outq);
-    peal_ulid(conn->session, hub->wall_ms);
+    conn->session = peal_random_u64();
     peal_list_append(&hub->conns, &conn->in_hub);
     hub->conn_count++;
     peal_count(PEAL_M_CONNS, 1);
 
     enum peal_err err = PEAL_OK;
     if (from->user.at != NULL) err = set_text(&conn->user, from->user);
+    if (err == PEAL_OK && from->has_token) err = take_claims(conn, &from->claims);
     if (err == PEAL_OK && conn->dialect->hello) {
-        conn->hello_due_ms = hub->now_ms + PEAL_HELLO_MS;
+        set_due(conn, PEAL_DUE_HELLO, PEAL_HELLO_MS);
     } else if (err == PEAL_OK) {
         conn->greeted = true;
         conn->welcomed = true;
-        arm_expiry(conn);
         err = join_route(conn, from->match);
     }
     if (err != PEAL_OK) {
         peal_conn_fini(conn);
         return err;
     }
-    conn->ping_due_ms = hub->now_ms + hub->config->limits.ping_ms;
-    rearm(conn);
+    set_due(conn, PEAL_DUE_PING, hub->config->limits.ping_ms);
     return PEAL_OK;
 }
 
@@ -754,16 +784,15 @@ void peal_conn_fini(struct peal_conn *conn)
     peal_calls_cancel(conn);
     PEAL_LIST_EACH(&conn->members, it, after)
     peal_member_remove(PEAL_FROM_LINK(it, struct peal_member, in_conn));
-    peal_wheel_disarm(&conn->timer);
+    peal_deadlines_fini(&conn->deadlines);
     peal_count(PEAL_M_DROPPED_CLOSED, conn->outq.frames);
     peal_outq_fini(&conn->outq);
-    peal_claims_fini(&conn->claims);
+    drop_claims(conn);
     peal_list_remove(&conn->in_hub);
     conn->hub->conn_count--;
     peal_count(PEAL_M_CONNS, -1);
     peal_count(conn->close_metric, 1);
     free(conn->user);
     free(conn->device);
-    free(conn->first_group);
     free(conn->hello_id);
 }

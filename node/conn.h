@@ -10,52 +10,46 @@
 #define PEAL_NODE_CONN_H
 
 #include "base/metrics.h"
+#include "node/deadlines.h"
 #include "node/dialect/dialect.h"
-#include "node/groups.h"
 #include "node/hub.h"
+#include "node/member.h"
 #include "node/outq.h"
 #include "node/route.h"
 #include "proto/token.h"
 
+/* What a delivery touches comes first, and an idle connection pays for no more than is here: the
+ * rest hangs on pointers that are NULL until it is needed. */
 struct peal_conn {
     struct peal_hub *hub;
-    struct peal_link in_hub;
-    const struct peal_config_route *route;
     const struct peal_dialect *dialect;
     struct peal_outq outq;
-    struct peal_link members;
-    struct peal_link calls; /* requests under way (node/calls.c) */
-    struct peal_timer timer;
-    struct peal_claims claims;
-    char *user;        /* NULL: nobody */
-    char *device;      /* NULL: not told */
-    char *first_group; /* inbound: publish goes here; NULL when the route joins none */
-    char *hello_id;    /* JSON, while the welcome is owed */
-    uint32_t member_count;
-    uint32_t joins_owed; /* members whose position the welcome waits for */
-    bool has_token;      /* one was shown, and is good or the route lenient */
-    bool open;           /* not closing */
-    bool greeted;        /* dialects with hello: a valid hello has come */
-    bool welcomed;       /* and was answered; others are welcomed at once */
-    bool ping_waits;     /* a pong is owed */
-    bool full;           /* something did not fit; look again when there is room */
-    uint8_t bad_count;   /* malformed messages in a row */
-    bool ack_due;        /* dialects without acks: a ping shall follow what is queued */
-    uint64_t ack_upto;   /* and carry this inbox offset */
-    uint64_t ack_pinged; /* the newest one that a ping was sent for */
-    uint64_t frames_ms;  /* start of the second that frames are counted in */
-    uint32_t frames;
-    /* Deadlines on the monotonic clock; 0 = none. */
-    uint64_t hello_due_ms;
-    uint64_t welcome_due_ms;
-    uint64_t ping_due_ms;
-    uint64_t pong_due_ms;
-    uint64_t message_due_ms; /* a begun message must end */
-    uint64_t close_due_ms;
-    uint64_t expire_due_ms;
-    char session[26];
-    const char *close_reason;
+    bool open;         /* not closing */
+    bool full;         /* something did not fit; look again when there is room */
+    bool ack_due;      /* dialects without acks: a ping shall follow what is queued */
+    bool has_token;    /* one was shown, and is good or the route lenient */
+    bool greeted;      /* dialects with hello: a valid hello has come */
+    bool welcomed;     /* and was answered; others are welcomed at once */
+    bool first_joined; /* the first member is of the route's first group */
+    uint8_t bad_count; /* malformed messages in a row */
+    uint16_t member_count;
+    uint16_t joins_owed; /* members whose position the welcome waits for */
     enum peal_metric close_metric;
+    const char *close_reason;
+    uint64_t ack_upto;   /* the inbox offset that the ping carries */
+    uint64_t ack_pinged; /* the newest one that a ping was sent for */
+    const struct peal_config_route *route;
+    struct peal_link members;
+    struct peal_link in_hub;
+    struct peal_link calls; /* requests under way (node/calls.c) */
+    struct peal_deadlines deadlines;
+    struct peal_claims *claims; /* NULL: no rights beyond the configuration's */
+    char *user;                 /* NULL: nobody */
+    char *device;               /* NULL: not told */
+    char *hello_id;             /* JSON, while the welcome is owed */
+    uint32_t frames_second;     /* that frames are counted in */
+    uint32_t frames;
+    uint64_t session; /* a random name of this connection */
 };
 
 /* What the handshake found out. Strings are copied; claims are taken over. */

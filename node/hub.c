@@ -137,7 +137,7 @@ void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter)
 static void conn_timer_fired(void *ctx, struct peal_timer *timer)
 {
     (void)ctx;
-    peal_conn_on_timer(PEAL_FROM_LINK(timer, struct peal_conn, timer));
+    peal_conn_on_timer(PEAL_FROM_LINK(timer, struct peal_conn, deadlines.timer));
 }
 
 void peal_hub_on_tick(struct peal_hub *hub)

@@ -61,6 +61,7 @@ struct peal_hub {
     struct peal_buf rendered; /* the control frame that is being made */
     struct peal_outq_limits queue;
     struct peal_turn turn;
+    bool writing; /* io.write is under way */
 };
 
 /* Errors: PEAL_ENOMEM; hub then needs no fini. keys may be NULL: no token is accepted. */

@@ -24,7 +24,8 @@ bool peal_may_join(const struct peal_conn *conn, struct peal_span group)
     case PEAL_MAY_ANYONE:
         return true;
     case PEAL_MAY_TOKEN:
-        return matches_any(conn->claims.groups, conn->claims.group_count, group);
+        return conn->claims != NULL &&
+               matches_any(conn->claims->groups, conn->claims->group_count, group);
     default:
         return false;
     }
@@ -33,7 +34,9 @@ bool peal_may_join(const struct peal_conn *conn, struct peal_span group)
 bool peal_may_publish(struct peal_conn *conn, struct peal_span group)
 {
     if (peal_span_starts(group, "sys:")) return false;
-    if (matches_any(conn->claims.publish, conn->claims.publish_count, group)) return true;
+    if (conn->claims != NULL &&
+        matches_any(conn->claims->publish, conn->claims->publish_count, group))
+        return true;
     switch (peal_group_policy(conn->hub->config, group)->publish) {
     case PEAL_MAY_ANYONE:
         return true;

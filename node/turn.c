@@ -1,15 +1,11 @@
 /* The letters of a group are a chain of indexes, so that collecting allocates nothing. A flush
- * takes the chain off the group first and then cuts it into runs of at most PEAL_RUN_BYTES.
- *
- * Delivering may write to a socket to make room, and a connection that has room again would have
- * its members brought on: not in the middle of a walk over members (peal_conn_on_sent). What is
- * being delivered will itself be sent, and then it happens. */
+ * takes the chain off the group first and then cuts it into runs of at most PEAL_RUN_BYTES. */
 #include "node/turn.h"
 
 #include "base/assert.h"
 #include "base/metrics.h"
 #include "node/conn.h"
-#include "node/groups.h"
+#include "node/member.h"
 
 enum { DIALECTS = PEAL_DIALECT_RAW + 1 };
 

@@ -47,22 +47,33 @@ struct address {
 
 enum phase { PHASE_HEAD, PHASE_REFUSED, PHASE_OPEN };
 
+/* Until it is a WebSocket. */
+struct opening {
+    struct peal_link listed; /* HEAD: in server->heads */
+    struct peal_timer timer;
+    struct address *address; /* counted there; NULL: no longer */
+    size_t peeked;           /* bytes looked at last time */
+};
+
 struct socket {
     enum source_kind kind;
-    enum phase phase;
     int fd;
     struct peal_ws_server *server;
-    struct peal_link listed; /* HEAD: server->heads; OPEN: server->open; dead: server->dead */
-    struct peal_link dirty;  /* in server->dirty while there is something to write */
-    struct peal_timer timer; /* HEAD and REFUSED */
-    struct address *address; /* HEAD: counted there */
-    size_t peeked;           /* HEAD: bytes looked at last time */
+    struct peal_link queued; /* in server->dirty while there is something to write; dead: in
+                                server->dead */
+    uint8_t phase;           /* enum phase */
     bool dead;
     bool wants_write;
-    bool shut;                    /* our side was shut down after the last frame */
-    bool peer_closed;             /* its Close has come */
-    struct peal_ws_parser parser; /* OPEN */
-    struct peal_conn conn;        /* OPEN */
+    bool shut;        /* our side was shut down after the last frame */
+    bool peer_closed; /* its Close has come */
+    bool deaf;        /* nothing it sends is read any more */
+    union {
+        struct opening opening; /* HEAD and REFUSED */
+        struct {
+            struct peal_conn conn;
+            struct peal_ws_parser *parser; /* in the middle of a message, else NULL */
+        };
+    };
 };
 
 struct peal_ws_server {
@@ -76,11 +87,11 @@ struct peal_ws_server {
     struct peal_wheel wheel;
     struct peal_map addresses;
     struct peal_link heads; /* oldest first */
-    struct peal_link open;
     struct peal_link dead;
     struct peal_link dirty;
     size_t head_count;
     size_t open_count;
+    struct peal_ws_parser parser; /* of who is being read and is between two messages */
     char bytes[READ_BYTES];
 };
 
@@ -88,13 +99,21 @@ struct peal_ws_server {
 
 static void forget_address(struct socket *s)
 {
-    if (s->address == NULL) return;
-    if (--s->address->count == 0) {
-        peal_map_remove(&s->server->addresses, &s->address->node);
-        free(s->address);
+    struct address *address = s->opening.address;
+    if (address == NULL) return;
+    if (--address->count == 0) {
+        peal_map_remove(&s->server->addresses, &address->node);
+        free(address);
     }
-    s->address = NULL;
+    s->opening.address = NULL;
     s->server->head_count--;
+}
+
+static void end_opening(struct socket *s)
+{
+    forget_address(s);
+    peal_list_remove(&s->opening.listed);
+    peal_wheel_disarm(&s->opening.timer);
 }
 
 /* The socket is done for; it is freed at the end of the turn. */
@@ -102,24 +121,29 @@ static void kill_socket(struct socket *s)
 {
     if (s->dead) return;
     s->dead = true;
-    peal_list_remove(&s->listed);
-    peal_list_append(&s->server->dead, &s->listed);
-    peal_list_remove(&s->dirty);
-    peal_wheel_disarm(&s->timer);
-    forget_address(s);
+    peal_list_remove(&s->queued);
+    peal_list_append(&s->server->dead, &s->queued);
+    if (s->phase != PHASE_OPEN) end_opening(s);
+}
+
+static void drop_parser(struct socket *s)
+{
+    if (s->parser != NULL) peal_ws_parser_fini(s->parser);
+    free(s->parser);
+    s->parser = NULL;
 }
 
 static void free_socket(struct socket *s)
 {
     PEAL_ASSERT(s->dead);
     if (s->phase == PHASE_OPEN) {
-        peal_log(PEAL_LOG_DEBUG, "conn.ended", "reason=%s session=%.26s", s->conn.close_reason,
-                 s->conn.session);
+        peal_log(PEAL_LOG_DEBUG, "conn.ended", "reason=%s session=%016llx", s->conn.close_reason,
+                 (unsigned long long)s->conn.session);
         peal_conn_fini(&s->conn);
-        peal_ws_parser_fini(&s->parser);
+        drop_parser(s);
         s->server->open_count--;
     }
-    peal_list_remove(&s->listed);
+    peal_list_remove(&s->queued);
     if (s->fd >= 0) close(s->fd); /* leaves epoll with it */
     free(s);
 }
@@ -132,8 +156,8 @@ static struct socket *socket_of(struct peal_conn *conn)
 void peal_ws_output(struct peal_conn *conn)
 {
     struct socket *s = socket_of(conn);
-    if (s->dead || !peal_list_empty(&s->dirty)) return;
-    peal_list_append(&s->server->dirty, &s->dirty);
+    if (s->dead || !peal_list_empty(&s->queued)) return;
+    peal_list_append(&s->server->dirty, &s->queued);
 }
 
 void peal_ws_cut(struct peal_conn *conn)
@@ -212,13 +236,13 @@ void peal_ws_write(struct peal_conn *conn)
 void peal_ws_flush(struct peal_ws_server *server)
 {
     while (!peal_list_empty(&server->dirty)) {
-        struct socket *s = PEAL_FROM_LINK(server->dirty.next, struct socket, dirty);
-        peal_list_remove(&s->dirty);
+        struct socket *s = PEAL_FROM_LINK(server->dirty.next, struct socket, queued);
+        peal_list_remove(&s->queued);
         /* A blocked one is written when epoll says so. */
         if (!s->wants_write) write_socket(s);
     }
     PEAL_LIST_EACH(&server->dead, it, after)
-    free_socket(PEAL_FROM_LINK(it, struct socket, listed));
+    free_socket(PEAL_FROM_LINK(it, struct socket, queued));
 }
 
 /* ---- reading frames -------------------------------------------------------------------------- */
@@ -275,6 +299,24 @@ static const char *close_word(uint16_t code)
     }
 }
 
+/* Between two messages there is nothing to remember, and most reads end there: only who is in the
+ * middle of one has a parser of his own. False: no memory. */
+static bool keep_parser(struct socket *s, bool in_message)
+{
+    if (!in_message) {
+        drop_parser(s);
+    } else if (s->parser == NULL) {
+        s->parser = malloc(sizeof *s->parser);
+        if (s->parser == NULL) {
+            s->deaf = true;
+            peal_ws_parser_fini(&s->server->parser);
+            return false;
+        }
+        *s->parser = s->server->parser;
+    }
+    return true;
+}
+
 static void read_socket(struct socket *s)
 {
     struct peal_ws_server *server = s->server;
@@ -285,15 +327,24 @@ static void read_socket(struct socket *s)
         kill_socket(s);
         return;
     }
+    if (s->deaf) return;
     struct peal_ws_events events = {s, on_message, on_ping, on_pong, on_close};
+    struct peal_ws_parser *parser = s->parser;
+    if (parser == NULL) {
+        parser = &server->parser;
+        peal_ws_parser_init(parser, (uint32_t)s->conn.route->max_message);
+    }
     uint32_t frames = 0;
-    uint16_t code = peal_ws_feed(&s->parser, server->bytes, (size_t)n, &events, &frames);
+    uint16_t code = peal_ws_feed(parser, server->bytes, (size_t)n, &events, &frames);
+    s->deaf = parser->dead;
+    bool in_message = !s->deaf && peal_ws_in_message(parser);
+    if (code == 0 && !keep_parser(s, in_message)) code = 1011;
     if (code != 0) {
         /* After an error the stream cannot be read any further: say why and end. */
         peal_conn_close(&s->conn, code, close_word(code), PEAL_M_CLOSED_PROTOCOL);
         return;
     }
-    peal_conn_on_frames(&s->conn, frames, peal_ws_in_message(&s->parser));
+    peal_conn_on_frames(&s->conn, frames, in_message);
 }
 
 /* ---- refusing -------------------------------------------------------------------------------- */
@@ -319,7 +370,7 @@ static void refuse(struct socket *s, int status, enum peal_err err, const char *
     shutdown(s->fd, SHUT_WR);
     forget_address(s);
     s->phase = PHASE_REFUSED;
-    peal_wheel_arm(&s->server->wheel, &s->timer, s->server->hub->now_ms + REFUSED_MS);
+    peal_wheel_arm(&s->server->wheel, &s->opening.timer, s->server->hub->now_ms + REFUSED_MS);
 }
 
 static void refuse_err(struct socket *s, enum peal_err err, const char *why)
@@ -346,6 +397,13 @@ static bool answer_101(struct socket *s, const struct peal_handshake *h)
     return sent;
 }
 
+static void begin_opening(struct socket *s)
+{
+    s->opening = (struct opening){0};
+    peal_link_init(&s->opening.listed);
+    peal_timer_init(&s->opening.timer);
+}
+
 static void upgrade(struct socket *s, struct peal_handshake *h)
 {
     struct peal_ws_server *server = s->server;
@@ -355,7 +413,11 @@ static void upgrade(struct socket *s, struct peal_handshake *h)
         return;
     }
     enum peal_err err = peal_handshake_admit(h, server->hub);
-    if (err == PEAL_OK) err = peal_conn_init(&s->conn, server->hub, &h->open);
+    if (err == PEAL_OK) {
+        end_opening(s); /* the connection takes its place */
+        err = peal_conn_init(&s->conn, server->hub, &h->open);
+        if (err != PEAL_OK) begin_opening(s);
+    }
     if (err != PEAL_OK) {
         if (err == PEAL_EFORBIDDEN && h->head.origin.at != NULL)
             refuse(s, 403, err, h->why, PEAL_M_REFUSED_ORIGIN);
@@ -363,13 +425,9 @@ static void upgrade(struct socket *s, struct peal_handshake *h)
             refuse_err(s, err, h->why);
         return;
     }
-    forget_address(s);
     s->phase = PHASE_OPEN;
-    peal_wheel_disarm(&s->timer);
-    peal_list_remove(&s->listed);
-    peal_list_append(&server->open, &s->listed);
+    s->parser = NULL;
     server->open_count++;
-    peal_ws_parser_init(&s->parser, (uint32_t)h->match.route->max_message);
     peal_count(PEAL_M_CONNS_OPENED, 1);
     int one = 1;
     setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
@@ -398,18 +456,19 @@ static void look_at_head(struct socket *s)
     struct peal_ws_server *server = s->server;
     ssize_t n = recv(s->fd, server->bytes, PEAL_HEAD_MAX + 1, MSG_PEEK | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
-    if (n <= 0 || (size_t)n == s->peeked) { /* the end of the stream, before the head's end */
+    if (n <= 0 ||
+        (size_t)n == s->opening.peeked) { /* the end of the stream, before the head's end */
         kill_socket(s);
         return;
     }
-    s->peeked = (size_t)n;
+    s->opening.peeked = (size_t)n;
     struct peal_handshake h = {0};
     enum peal_err err =
-        peal_head_parse(peal_span_make(server->bytes, s->peeked), &h.head, h.why, sizeof h.why);
+        peal_head_parse(peal_span_make(server->bytes, (size_t)n), &h.head, h.why, sizeof h.why);
     if (err == PEAL_EAGAIN) {
         /* Wake again only when there is more: the bytes stay in the socket, and a level-triggered
          * epoll would report them for ever. */
-        int more = (int)s->peeked + 1;
+        int more = (int)n + 1;
         setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &more, sizeof more);
         return;
     }
@@ -475,18 +534,18 @@ static void take_connection(struct peal_ws_server *server, const struct listener
     s->kind = SOURCE_SOCKET;
     s->fd = fd;
     s->server = server;
-    s->address = address;
-    peal_link_init(&s->dirty);
-    peal_timer_init(&s->timer);
-    peal_list_append(&server->heads, &s->listed);
+    peal_link_init(&s->queued);
+    begin_opening(s);
+    s->opening.address = address;
+    peal_list_append(&server->heads, &s->opening.listed);
     server->head_count++;
-    peal_wheel_arm(&server->wheel, &s->timer, server->hub->now_ms + PEAL_HANDSHAKE_MS);
+    peal_wheel_arm(&server->wheel, &s->opening.timer, server->hub->now_ms + PEAL_HANDSHAKE_MS);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
     if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) != 0) kill_socket(s);
     if (server->head_count <= PEAL_HALF_OPEN_MAX) return;
     /* Over the limit of all addresses together: who has been at it the longest goes. */
     peal_count(PEAL_M_REFUSED_LIMIT, 1);
-    kill_socket(PEAL_FROM_LINK(server->heads.next, struct socket, listed));
+    kill_socket(PEAL_FROM_LINK(server->heads.next, struct socket, opening.listed));
 }
 
 static void pause_listeners(struct peal_ws_server *server, bool pause)
@@ -560,7 +619,7 @@ void peal_ws_on_events(struct peal_ws_server *server)
 static void timer_fired(void *ctx, struct peal_timer *timer)
 {
     (void)ctx;
-    struct socket *s = PEAL_FROM_LINK(timer, struct socket, timer);
+    struct socket *s = PEAL_FROM_LINK(timer, struct socket, opening.timer);
     if (s->phase == PHASE_HEAD) peal_count(PEAL_M_REFUSED_TIMEOUT, 1);
     kill_socket(s);
 }
@@ -583,7 +642,6 @@ struct peal_ws_server *peal_ws_server_new(struct peal_hub *hub, struct peal_http
     server->hub = hub;
     server->http = http;
     peal_link_init(&server->heads);
-    peal_link_init(&server->open);
     peal_link_init(&server->dead);
     peal_link_init(&server->dirty);
     peal_wheel_init(&server->wheel, hub->now_ms);
@@ -612,9 +670,9 @@ void peal_ws_drain(struct peal_ws_server *server)
         close(server->listeners[i].fd);
     server->listener_count = 0;
     PEAL_LIST_EACH(&server->heads, it, after)
-    kill_socket(PEAL_FROM_LINK(it, struct socket, listed));
-    PEAL_LIST_EACH(&server->open, it, after)
-    peal_conn_close(&PEAL_FROM_LINK(it, struct socket, listed)->conn, 4301, "drain",
+    kill_socket(PEAL_FROM_LINK(it, struct socket, opening.listed));
+    PEAL_LIST_EACH(&server->hub->conns, it, after)
+    peal_conn_close(PEAL_FROM_LINK(it, struct peal_conn, in_hub), 4301, "drain",
                     PEAL_M_CLOSED_SHUTDOWN);
 }
 
@@ -622,10 +680,10 @@ void peal_ws_server_free(struct peal_ws_server *server)
 {
     if (server == NULL) return;
     peal_ws_drain(server);
-    PEAL_LIST_EACH(&server->open, it, after)
-    kill_socket(PEAL_FROM_LINK(it, struct socket, listed));
+    PEAL_LIST_EACH(&server->hub->conns, it, after)
+    kill_socket(socket_of(PEAL_FROM_LINK(it, struct peal_conn, in_hub)));
     PEAL_LIST_EACH(&server->dead, it, after)
-    free_socket(PEAL_FROM_LINK(it, struct socket, listed));
+    free_socket(PEAL_FROM_LINK(it, struct socket, queued));
     peal_map_fini(&server->addresses);
     close(server->epoll);
     free(server);

@@ -14,7 +14,7 @@
 
 #include "base/buf.h"
 #include "base/config.h"
-#include "node/groups.h"
+#include "node/member.h"
 #include "proto/msg.h"
 
 struct peal_conn;

@@ -48,10 +48,11 @@ static const char *recovered_word(enum peal_recovered recovered)
 
 static void add_position(struct peal_buf *out, const struct peal_member *m)
 {
+    const struct peal_pursuit *p = m->pursuit; /* until the welcome is said */
     add(out, "{");
-    if (m->recovered != PEAL_RECOVERED_PENDING) {
-        peal_render_epoch(out, "\"epoch\":", m->epoch);
-        peal_render_u64(out, ",\"offset\":", m->cursor);
+    if (p->recovered != PEAL_RECOVERED_PENDING) {
+        peal_render_epoch(out, "\"epoch\":", p->epoch);
+        peal_render_u64(out, ",\"offset\":", p->cursor);
         add(out, ",");
         if (m->group->inbox) {
             peal_render_u64(out, "\"unread\":", m->group->unread);
@@ -59,7 +60,7 @@ static void add_position(struct peal_buf *out, const struct peal_member *m)
             add(out, ",");
         }
     }
-    peal_render_string(out, "\"recovered\":", peal_span_of(recovered_word(m->recovered)));
+    peal_render_string(out, "\"recovered\":", peal_span_of(recovered_word(p->recovered)));
     add(out, "}");
 }
 
@@ -68,7 +69,7 @@ static void add_welcome(struct peal_buf *out, const struct peal_conn *conn)
     const struct peal_config *config = conn->hub->config;
     const struct peal_member *inbox = NULL;
     bool first = true;
-    peal_render_string(out, ",\"session\":", peal_span_make(conn->session, sizeof conn->session));
+    peal_render_epoch(out, ",\"session\":", conn->session);
     peal_render_string(out, ",\"node\":", peal_span_of(conn->hub->node_name));
     peal_render_string(out, ",\"user\":", peal_span_of(conn->user));
     peal_render_u64(out, ",\"ping_ms\":", config->limits.ping_ms);
@@ -81,7 +82,7 @@ static void add_welcome(struct peal_buf *out, const struct peal_conn *conn)
             inbox = m;
             continue;
         }
-        if (m->answer == PEAL_ANSWER_JOINED) continue; /* a join of its own, answered as such */
+        if (m->pursuit->answer == PEAL_ANSWER_JOINED) continue; /* a join of its own, answered as such */
         if (!first) add(out, ",");
         first = false;
         peal_json_add_string(out, peal_group_span(m->group));

@@ -135,7 +135,7 @@ static void groups_new_member_starts_where_the_group_is(void **state)
 {
     struct world *w = *state;
     struct peal_conn *conn = open_member(w, 40, PEAL_FLAG_KEEPS);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
     rig_message(w->rig, "room", EPOCH, 41, "true");
     expect_message(w, conn, 41, false);
     assert_int_equal(w->rig->order_count, 0);
@@ -159,7 +159,7 @@ static void groups_since_the_newest_is_full_at_once(void **state)
     rig_say(conn, "{\"type\":\"join\",\"group\":\"room\",\"since\":[\"7\",40]}");
     rig_joined(w->rig, "room", EPOCH, 40, PEAL_FLAG_KEEPS);
     rig_expect_part(w->rig, conn, "\"offset\":40,\"recovered\":\"full\"");
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
     assert_int_equal(rig_orders(w->rig, PEAL_ORDER_SEND, 0), 0);
 }
 
@@ -174,7 +174,7 @@ static void groups_since_an_older_position_is_replayed_and_leads_to_live(void **
     rig_expect_part(w->rig, conn, "\"offset\":38,\"recovered\":\"full\"");
     expect_message(w, conn, 39, true);
     expect_message(w, conn, 40, true);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
     rig_message(w->rig, "room", EPOCH, 41, "true");
     expect_message(w, conn, 41, false);
 }
@@ -193,7 +193,7 @@ static void groups_since_another_epoch_is_a_gap(void **state)
                "\"why\":\"evicted\"}");
     expect_message(w, conn, 2, true);
     rig_expect_nothing(w->rig, conn);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
 }
 
 static void groups_last_starts_so_many_before_the_newest(void **state)
@@ -208,7 +208,7 @@ static void groups_last_starts_so_many_before_the_newest(void **state)
     expect_message(w, conn, 39, true);
     expect_message(w, conn, 40, true);
     rig_expect_nothing(w->rig, conn);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
 }
 
 static void groups_join_that_is_refused_is_told_and_forgotten(void **state)
@@ -292,7 +292,7 @@ static void groups_hole_fetches_from_the_last_message_before_it(void **state)
     struct peal_conn *conn = open_member(w, 40, PEAL_FLAG_KEEPS);
     rig_message(w->rig, "room", EPOCH, 43, "true"); /* 41 and 42 were lost */
     rig_expect_nothing(w->rig, conn);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_BEHIND);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_BEHIND);
     uint64_t req = fetch_req(w, EPOCH, 40);
     rig_message(w->rig, "room", EPOCH, 44, "true"); /* live, but not for who is behind */
     rig_expect_nothing(w->rig, conn);
@@ -301,7 +301,7 @@ static void groups_hole_fetches_from_the_last_message_before_it(void **state)
         expect_message(w, conn, offset, true);
     page(w, fetch_req(w, EPOCH, 43), EPOCH, 43, 44, 0);
     expect_message(w, conn, 44, true);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
 }
 
 static void groups_new_epoch_in_the_stream_fetches_from_the_old_position(void **state)
@@ -311,8 +311,8 @@ static void groups_new_epoch_in_the_stream_fetches_from_the_old_position(void **
     rig_message(w->rig, "room", 8, 1, "true");
     page(w, fetch_req(w, EPOCH, 40), 8, 0, 1, 0);
     expect_message(w, conn, 1, true);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
-    assert_int_equal(member_of(conn)->epoch, 8);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
+    assert_int_equal(rig_group(w->rig, "room")->epoch, 8);
 }
 
 static void groups_position_told_after_a_sync_fetches_what_was_missed(void **state)
@@ -350,13 +350,13 @@ static void groups_page_beyond_the_group_waits_ahead_and_skips_what_it_has(void 
     page(w, fetch_req(w, EPOCH, 40), EPOCH, 40, 44, 0); /* 43 and 44 have not come in here yet */
     for (uint64_t offset = 41; offset <= 44; offset++)
         expect_message(w, conn, offset, true);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_AHEAD);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_AHEAD);
     rig_message(w->rig, "room", EPOCH, 43, "true");
     rig_expect_nothing(w->rig, conn);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_AHEAD);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_AHEAD);
     rig_message(w->rig, "room", EPOCH, 44, "true");
     rig_expect_nothing(w->rig, conn);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
     rig_message(w->rig, "room", EPOCH, 45, "true");
     expect_message(w, conn, 45, false);
 }
@@ -377,7 +377,7 @@ static void groups_full_queue_of_a_keeping_group_falls_behind_and_catches_up(voi
     assert_int_equal(rig_orders(w->rig, PEAL_ORDER_SEND, 0), 1);
     expect_message(w, conn, 9, true);
     expect_message(w, conn, 10, true);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
 }
 
 static void groups_page_larger_than_the_queue_ends_where_the_queue_is_full(void **state)
@@ -387,7 +387,7 @@ static void groups_page_larger_than_the_queue_ends_where_the_queue_is_full(void 
     rig_message(w->rig, "room", EPOCH, 12, "true");
     page(w, fetch_req(w, EPOCH, 0), EPOCH, 0, 12, 0);
     assert_int_equal(conn->outq.frames, 8);
-    assert_int_equal(member_of(conn)->cursor, 8);
+    assert_int_equal(member_of(conn)->pursuit->cursor, 8);
     rig_forget(w->rig);
     for (uint64_t offset = 1; offset <= 8; offset++)
         expect_message(w, conn, offset, true);
@@ -395,7 +395,7 @@ static void groups_page_larger_than_the_queue_ends_where_the_queue_is_full(void 
     for (uint64_t offset = 9; offset <= 12; offset++)
         expect_message(w, conn, offset, true);
     rig_expect_nothing(w->rig, conn);
-    assert_int_equal(member_of(conn)->state, PEAL_MEMBER_LIVE);
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
 }
 
 static void groups_full_queue_of_a_group_that_keeps_nothing_closes(void **state)
@@ -493,10 +493,10 @@ static void groups_acks_are_joined_into_one_mark(void **state)
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
     struct peal_group *g = rig_group(w->rig, "room");
-    peal_group_ack(&w->rig->hub, g, 3);
+    peal_group_ack(g, 3);
     rig_pass(w->rig, PEAL_ACK_JOIN_MS - 10);
-    peal_group_ack(&w->rig->hub, g, 9);
-    peal_group_ack(&w->rig->hub, g, 5); /* an older one takes nothing back */
+    peal_group_ack(g, 9);
+    peal_group_ack(g, 5); /* an older one takes nothing back */
     assert_int_equal(w->rig->order_count, 0);
     rig_pass(w->rig, 10); /* counted from the first one */
     assert_int_equal(w->rig->order_count, 1);
@@ -512,7 +512,7 @@ static void groups_ack_that_is_not_confirmed_is_said_again(void **state)
 {
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
-    peal_group_ack(&w->rig->hub, rig_group(w->rig, "room"), 3);
+    peal_group_ack(rig_group(w->rig, "room"), 3);
     rig_pass(w->rig, PEAL_ACK_JOIN_MS);
     rig_letter(w->rig, peal_letter_failed(rig_sent(w->rig)->req, PEAL_ENO_ROUTER));
     rig_pass(w->rig, 950);
@@ -529,9 +529,9 @@ static void groups_ack_made_while_one_is_under_way_follows_it(void **state)
 {
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
-    peal_group_ack(&w->rig->hub, rig_group(w->rig, "room"), 3);
+    peal_group_ack(rig_group(w->rig, "room"), 3);
     rig_pass(w->rig, PEAL_ACK_JOIN_MS);
-    peal_group_ack(&w->rig->hub, rig_group(w->rig, "room"), 4);
+    peal_group_ack(rig_group(w->rig, "room"), 4);
     rig_pass(w->rig, PEAL_ACK_JOIN_MS);
     assert_int_equal(w->rig->order_count, 1);
     confirm(w);
@@ -545,7 +545,7 @@ static void groups_ack_the_bus_has_no_room_for_is_sent_later(void **state)
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
     w->rig->bus_is_full = true;
-    peal_group_ack(&w->rig->hub, rig_group(w->rig, "room"), 3);
+    peal_group_ack(rig_group(w->rig, "room"), 3);
     rig_pass(w->rig, PEAL_ACK_JOIN_MS);
     w->rig->bus_is_full = false;
     rig_pass(w->rig, 1000);
@@ -556,7 +556,7 @@ static void groups_group_stays_until_its_ack_is_confirmed(void **state)
 {
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
-    peal_group_ack(&w->rig->hub, rig_group(w->rig, "room"), 3);
+    peal_group_ack(rig_group(w->rig, "room"), 3);
     peal_conn_fini(&w->conns[--w->count]);
     assert_non_null(rig_group(w->rig, "room"));
     rig_pass(w->rig, PEAL_ACK_JOIN_MS);

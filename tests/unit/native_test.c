@@ -199,13 +199,13 @@ static void native_hello_resumes_and_joins_each_group_once(void **state)
     struct peal_member *a = peal_member_find(&w->conn, peal_span_of("a"));
     struct peal_member *b = peal_member_find(&w->conn, peal_span_of("b"));
     struct peal_member *inbox = peal_member_find(&w->conn, peal_span_of("user:bob"));
-    assert_true(a->has_since);
-    assert_int_equal(a->epoch, 8);
-    assert_int_equal(a->cursor, 3);
-    assert_false(b->has_since);
-    assert_true(inbox->has_since);
-    assert_int_equal(inbox->epoch, 7);
-    assert_int_equal(inbox->cursor, 12);
+    assert_true(a->pursuit->has_since);
+    assert_int_equal(a->pursuit->epoch, 8);
+    assert_int_equal(a->pursuit->cursor, 3);
+    assert_false(b->pursuit->has_since);
+    assert_true(inbox->pursuit->has_since);
+    assert_int_equal(inbox->pursuit->epoch, 7);
+    assert_int_equal(inbox->pursuit->cursor, 12);
 }
 
 static void native_publish_takes_every_field(void **state)

@@ -150,8 +150,8 @@ static void turn_beyond_the_queue_puts_a_member_behind_where_it_ends(void **stat
     assert_int_equal(slow->outq.frames, 8);
     assert_true(slow->open);
     struct peal_member *m = peal_member_find(slow, peal_span_of("room"));
-    assert_int_equal(m->state, PEAL_MEMBER_BEHIND);
-    assert_int_equal(m->cursor, 8);
+    assert_int_equal(peal_member_state(m), PEAL_MEMBER_BEHIND);
+    assert_int_equal(m->pursuit->cursor, 8);
     for (int i = 1; i <= 8; i++)
         assert_int_equal(atoi(rig_take(w->rig, slow)), i);
     assert_int_equal(rig_sent(w->rig)->type, PEAL_F_FETCH); /* there was room again */
