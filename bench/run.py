@@ -1,0 +1,247 @@
+"""bench/run.py: the command behind ./dev bench."""
+
+import argparse
+import collections
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import resource
+import signal
+import sys
+import tempfile
+
+import load
+import plot
+import report
+import results
+import scenarios
+import servers
+from process import ProcessError
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+PAIRS, PAIRS_QUICK = 7, 3
+WORKERS = 1  # the floor has one thread, too
+FAILURES_MAX = 2  # of one subject; after that it is left out
+
+
+def arguments(argv):
+    parser = argparse.ArgumentParser(
+        prog="./dev bench", description="Measures Peal beside the floor; see bench/README.md."
+    )
+    parser.add_argument("scenario", nargs="*", help="a name, the beginning of some, or all")
+    parser.add_argument("--pairs", type=positive, help=f"rounds of each scenario ({PAIRS})")
+    parser.add_argument("--quick", action="store_true", help=f"{PAIRS_QUICK} rounds, shorter loads")
+    parser.add_argument("--workers", type=positive, default=WORKERS, help="threads of Peal (1)")
+    parser.add_argument("--peal", type=pathlib.Path, metavar="PATH", help="another program peal")
+    parser.add_argument(
+        "--versus", type=pathlib.Path, metavar="PATH", help="compare with this peal, not the floor"
+    )
+    parser.add_argument(
+        "--programs",
+        type=pathlib.Path,
+        metavar="DIR",
+        default=ROOT / "build/release",
+        help="where peal, peal-floor and peal-load are (build/release)",
+    )
+    parser.add_argument(
+        "--results",
+        type=pathlib.Path,
+        metavar="DIR",
+        default=ROOT / "bench/results",
+        help="where the figures are kept (bench/results)",
+    )
+    parser.add_argument(
+        "--lock", type=pathlib.Path, metavar="FILE", help="hold flock(2) on it in each round"
+    )
+    return parser.parse_args(argv)
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+# ---- Rounds ---------------------------------------------------------------------------------
+
+
+class Bench:
+    """What stays the same in all rounds, and where each run has its own folder."""
+
+    def __init__(self, args, folder):
+        found = args.programs.resolve()
+        peal = (args.peal or found / "peal").resolve()
+        self.programs = {"peal": self.program_set(peal, found)}
+        if args.versus:
+            self.programs["versus"] = self.program_set(args.versus.resolve(), found)
+        self.quick = args.quick
+        self.workers = args.workers
+        self.lock = args.lock
+        self.folder = folder
+
+    @staticmethod
+    def program_set(peal, folder):
+        programs = servers.Programs(peal, folder / "peal-floor", folder / "peal-load")
+        for path in (programs.peal, programs.floor, programs.load):
+            if not os.access(path, os.X_OK):
+                raise ProcessError(f"there is no program {path}")
+        return programs
+
+    def round(self, scenario, skip, show):
+        """{subject: figures}, in the order of the scenario. What fails has {"error": text}."""
+        runs = {}
+        with turn(self.lock):
+            for subject in scenario.subjects:
+                if subject.name in skip:
+                    runs[subject.name] = {"error": "left out, it failed before"}
+                    continue
+                show(subject.name)
+                try:
+                    runs[subject.name] = self.run(subject, runs)
+                except (load.LoadError, ProcessError) as problem:
+                    runs[subject.name] = {"error": self.without_paths(str(problem))}
+        return runs
+
+    def run(self, subject, runs):
+        options = subject.load.chosen(self.quick)
+        if subject.rate_of:
+            of, share = subject.rate_of
+            reached = results.figure(runs[of], "per_second")
+            if not reached:
+                raise load.LoadError(f"there is no rate of {of} to go by")
+            options = {**options, "rate": max(1, round(share * reached))}
+        programs = self.programs[subject.program]
+        settings = {"workers": self.workers, **subject.settings}
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            with servers.start(subject.server, programs, folder, settings) as server:
+                return load.run(programs, server, subject, options, folder)
+
+    def without_paths(self, text):
+        """What is shown and kept says nothing about where things are on this machine."""
+        for path, name in ((str(self.folder), "TEMP"), (str(ROOT), "."), (str(ROOT.parent), "..")):
+            text = text.replace(path, name)
+        return text
+
+
+@contextlib.contextmanager
+def turn(path):
+    """Nobody else who takes turns by this file measures meanwhile. None: takes no turns."""
+    if path is None:
+        yield
+        return
+    with open(path, "a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def measure(bench, scenario, pairs):
+    """All rounds of a scenario."""
+    rounds, failures = [], collections.Counter()
+    for number in range(1, pairs + 1):
+        skip = {name for name, count in failures.items() if count >= FAILURES_MAX}
+        if len(skip) == len(scenario.subjects):
+            break
+
+        def show(subject, number=number):
+            progress(f"{scenario.name}: round {number} of {pairs}, {subject}")
+
+        runs = bench.round(scenario, skip, show)
+        progress("")
+        for name, figures in runs.items():
+            if "error" in figures and name not in skip:
+                failures[name] += 1
+                print(f"{scenario.name}: {name}: {figures['error']}", file=sys.stderr)
+        rounds.append(runs)
+    return rounds
+
+
+def progress(text):
+    """One line that the next one replaces; nothing where nobody watches."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+# ---- The whole ------------------------------------------------------------------------------
+
+
+def describe(path):
+    """Which program it was, without saying where."""
+    return {
+        "version": results.command_output(str(path), "version"),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+    }
+
+
+def record(args, bench, measured):
+    return {
+        "machine": results.machine(),
+        "source": results.source(ROOT),
+        "programs": {name: describe(p.peal) for name, p in bench.programs.items()},
+        "quick": args.quick,
+        "workers": args.workers,
+        "scenarios": [report.kept(scenario, rounds) for scenario, rounds in measured],
+    }
+
+
+def raise_descriptors():
+    """Servers and load inherit this; the largest crowds need more than the usual 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def bench(args):
+    try:
+        picked = scenarios.pick(args.scenario)
+    except ValueError as problem:
+        raise ProcessError(f"{problem}; ./dev bench lists them") from None
+    if args.versus:
+        picked = [scenarios.against(scenario) for scenario in picked]
+    raise_descriptors()
+    # On the disk of the tree: a folder of temporary files may be in memory, where nothing
+    # that is stored costs anything.
+    place = ROOT / "build/bench"
+    place.mkdir(parents=True, exist_ok=True)
+    measured = []
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        runner = Bench(args, folder)
+        print(report.heading(results.machine(), results.source(ROOT), args), flush=True)
+        for scenario in picked:
+            pairs = args.pairs or (PAIRS_QUICK if args.quick else PAIRS)
+            measured.append((scenario, measure(runner, scenario, pairs)))
+            print(report.table(*measured[-1]), flush=True)
+        kept = record(args, runner, measured)
+    stem = results.free_stem(args.results, kept["source"]["commit"])
+    for path in results.store(args.results, stem, kept, plot.svg(kept)):
+        print(f"kept: {os.path.relpath(path)}")
+    failed = any("error" in run for _, rounds in measured for r in rounds for run in r.values())
+    return 1 if failed else 0
+
+
+def main(argv):
+    args = arguments(argv)
+    if not args.scenario:
+        print(report.listing(scenarios.SCENARIOS))
+        return 0
+
+    def leave(number, _frame):
+        raise SystemExit(128 + number)
+
+    # As Ctrl-C does: the with statements end every process on the way out.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+    try:
+        return bench(args)
+    except ProcessError as problem:
+        print(f"bench: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nbench: interrupted, nothing is kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

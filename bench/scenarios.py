@@ -1,0 +1,379 @@
+"""bench/scenarios.py: what is measured, and what the figures must and should be.
+
+A scenario has subjects, each a server and a load, and rows, which are figures of them. In one
+round every subject runs once, in the order they stand here; so what is compared stands side
+by side. Limits of rows are upper ones: `must` is promised, `aim` is where we want to be.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """A verb of peal-load and its options, underscores for dashes."""
+
+    verb: str
+    options: dict
+    quick: dict  # what is different with --quick
+
+    def chosen(self, quick):
+        return {**self.options, **(self.quick if quick else {})}
+
+
+def load(verb, quick, **options):
+    return Load(verb, options, quick)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One server under one load."""
+
+    name: str
+    server: str  # dev, cluster, send, coal: see servers.py
+    load: Load
+    target: str  # how connections speak: raw, native, floor
+    door: str = "push"  # where messages enter
+    path: str = ""
+    token: bool = False  # each connection names a user by a token
+    settings: dict = dataclasses.field(default_factory=dict)  # of Peal's configuration
+    rate_of: tuple = ()  # (subject, share): the rate is this share of what that one reached
+    program: str = "peal"  # or "versus", the second one of an A/B test
+
+    @property
+    def is_floor(self):
+        return self.server in ("send", "coal")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A figure of a subject; with base, its ratio to that of base in the same round.
+
+    relative_to: (subject, base) of another such ratio by which this one is divided."""
+
+    metric: str  # a key of METRICS
+    subject: str
+    base: str | None = None
+    relative_to: tuple | None = None
+    must: float | None = None
+    aim: float | None = None
+
+    @property
+    def is_ratio(self):
+        return self.base is not None or self.relative_to is not None
+
+    @property
+    def label(self):
+        of = self.subject if self.base is None else f"{self.subject} / {self.base}"
+        if self.relative_to is not None:
+            than = self.relative_to[0]
+            if self.relative_to[1] is not None:
+                than += f" / {self.relative_to[1]}"
+            of = f"({of}) / ({than})" if self.base is not None else f"{of} / {than}"
+        return f"{of}: {METRICS[self.metric][0]}"
+
+
+# Name of a figure in the output of peal-load, or computed in results.py: (what it is, unit).
+METRICS = {
+    "cpu_us_per_delivery": ("CPU per delivery", "µs"),
+    "cpu_us_per_handshake": ("CPU per handshake", "µs"),
+    "latency_us.p99": ("p99 latency", "µs"),
+    "memory_per_connection": ("memory per connection", "B"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    subjects: tuple
+    rows: tuple
+
+
+# ---- The subjects that most scenarios have --------------------------------------------------
+
+
+def raw(load, name="raw", server="dev", path="/b/{group}", **options):
+    return Subject(name, server, load, "raw", path=path, **options)
+
+
+def native(load, name="native", server="dev", **options):
+    return Subject(name, server, load, "native", path="/v1/ws", **options)
+
+
+def floor(load, mode, name=None):
+    return Subject(name or f"floor {mode}", mode, load, "floor", door="floor")
+
+
+def cpu(subject, base=None, **limits):
+    return Row("cpu_us_per_delivery", subject, base, **limits)
+
+
+def p99(subject, base=None, **limits):
+    return Row("latency_us.p99", subject, base, **limits)
+
+
+# ---- Fan-out: one group, many subscribers ---------------------------------------------------
+
+
+def low(connections, rate):
+    return load(
+        "fanout", {"seconds": 1}, connections=connections, groups=1, rate=rate, burst=1, seconds=3
+    )
+
+
+def burst(connections, rate):
+    return load(
+        "fanout", {"seconds": 1}, connections=connections, groups=1, rate=rate, burst=64, seconds=3
+    )
+
+
+def fanout_low():
+    calm = low(1000, 20)
+    doors = [raw(calm, f"raw by {door}", door=door) for door in ("http", "rpc")]
+    return Scenario(
+        "F1-low",
+        "1 group, 1,000 subscribers, 20 messages/s",
+        (raw(calm), floor(calm, "send"), native(calm), *doors),
+        (
+            cpu("raw", "floor send", must=1.10, aim=0.95),
+            p99("raw", "floor send", must=1.25, aim=1.0),
+            cpu("native", "floor send"),
+            p99("native", "floor send"),
+            *(cpu(door.name, "floor send") for door in doors),
+        ),
+    )
+
+
+def fanout(name, title, work, mode, must, aim=None):
+    base = f"floor {mode}"
+    return Scenario(
+        name,
+        title,
+        (raw(work), floor(work, mode), native(work)),
+        (cpu("raw", base, must=must, aim=aim), cpu("native", base)),
+    )
+
+
+FLOOD = load("flood", {"count": 5000}, connections=1000, groups=1, window=512, count=20000)
+
+
+# ---- Users at random ------------------------------------------------------------------------
+
+
+def users():
+    most = load(
+        "random", {"count": 40000}, connections=5000, groups=5000, window=1024, count=150000
+    )
+    # The rate is filled in from what the round has measured.
+    half = load("random", {"count": 20000}, connections=5000, groups=5000, count=60000)
+    return Scenario(
+        "U1",
+        "5,000 users, each its own group, at random: at most, and at half of that",
+        (
+            raw(most, "embedded"),
+            floor(most, "send"),
+            raw(most, "router + node", server="cluster"),
+            native(most, "native embedded"),
+            raw(half, "embedded, half", rate_of=("embedded", 0.5)),
+            raw(half, "router + node, half", server="cluster", rate_of=("router + node", 0.5)),
+        ),
+        (
+            cpu("embedded", "floor send", must=1.15, aim=1.0),
+            cpu("router + node", "floor send", must=1.40, aim=1.0),
+            cpu("native embedded", "floor send"),
+            p99("embedded, half", must=2000),
+            p99("router + node, half", must=2000),
+        ),
+    )
+
+
+def durable_users():
+    work = load(
+        "random", {"count": 10000}, connections=5000, groups=5000, window=1024, count=40000
+    )
+    settings = {"groups": [{"match": "g{number}", "durable": True, "join": "anyone"}]}
+    return Scenario(
+        "U1-durable",
+        "5,000 users at random, each message on disk before it is sent",
+        (
+            raw(work, "durable", settings=settings),
+            raw(work, "not durable"),
+            floor(work, "send"),
+        ),
+        (cpu("durable", "floor send"), cpu("durable", "not durable"), p99("durable")),
+    )
+
+
+# ---- Connections ----------------------------------------------------------------------------
+
+
+def memory(subject, base=None, **limits):
+    return Row("memory_per_connection", subject, base, **limits)
+
+
+def memory_shared():
+    work = load("hold", {}, steps="1000,15000", groups=1)
+    return Scenario(
+        "M1a",
+        "memory of one more idle connection, 1,000 to 15,000, one shared group",
+        (raw(work), floor(work, "send"), native(work)),
+        (memory("raw", must=2000, aim=700), memory("floor send"), memory("native")),
+    )
+
+
+def memory_own():
+    work = load("hold", {}, steps="1000,15000", groups=15000)
+    return Scenario(
+        "M1b",
+        "the same with a token and an own group each, router and node as two processes",
+        (
+            raw(work, server="cluster", path="/t/{group}", token=True),
+            native(work, server="cluster", token=True),
+        ),
+        (memory("raw", must=2400, aim=1100), memory("native")),
+    )
+
+
+def handshakes():
+    work = load("shake", {"count": 2000}, count=10000, concurrency=64)
+
+    def cost(subject, base, **limits):
+        return Row("cpu_us_per_handshake", subject, base, **limits)
+
+    return Scenario(
+        "C1",
+        "handshake with a token, group joined and confirmed by the router, close",
+        (
+            native(work, "embedded", token=True),
+            floor(work, "send"),
+            native(work, "router + node", server="cluster", token=True),
+        ),
+        (
+            cost("embedded", "floor send", must=2.5, aim=1.7),
+            cost("router + node", "floor send"),
+        ),
+    )
+
+
+# ---- Growth: flat within 20 % ---------------------------------------------------------------
+
+FLAT = 1.20
+
+
+def workers():
+    calm, bursts = low(1000, 20), burst(1000, 5)
+
+    def subjects(name, work):
+        return [
+            raw(work, f"{name}, workers {count}", settings={"workers": count})
+            for count in (1, 2, 4)
+        ]
+
+    low_1, low_2, low_4 = subjects("low", calm)
+    burst_1, burst_2, burst_4 = subjects("burst", bursts)
+    return Scenario(
+        "growth-workers",
+        "1 group, 1,000 subscribers, over more worker threads",
+        (low_1, low_2, low_4, burst_1, burst_2, burst_4),
+        (
+            cpu(low_2.name, low_1.name, must=FLAT),
+            cpu(low_4.name, low_1.name, must=FLAT),
+            cpu(burst_2.name, burst_1.name, must=FLAT),
+            cpu(burst_4.name, burst_1.name, must=FLAT),
+        ),
+    )
+
+
+def crowds():
+    # About the same deliveries a second at each size.
+    sizes = {"1k": low(1000, 40), "10k": low(10000, 4), "15k": low(15000, 3)}
+    subjects, rows = [], []
+    for size, work in sizes.items():
+        subjects += [raw(work, f"raw {size}"), floor(work, "send", f"floor {size}")]
+        rows.append(cpu(f"raw {size}", f"floor {size}"))
+        if size != "1k":
+            first = ("raw 1k", "floor 1k")
+            rows.append(cpu(f"raw {size}", f"floor {size}", relative_to=first, must=FLAT))
+            rows.append(cpu(f"raw {size}", relative_to=("raw 1k", None)))
+    return Scenario(
+        "growth-connections",
+        "1 group with more subscribers, as ratio to the floor of that size, and alone",
+        tuple(subjects),
+        tuple(rows),
+    )
+
+
+def many_groups():
+    subjects = []
+    for name, each in (("1k", 1), ("100k", 100), ("1M", 1000)):
+        work = load(
+            "random",
+            {"count": 30000},
+            connections=1000,
+            groups=1000 * each,
+            groups_per_connection=each,
+            window=1024,
+            count=100000,
+        )
+        settings = {"limits": {"groups_per_connection": 1000}}
+        subjects.append(native(work, f"groups {name}", settings=settings))
+    return Scenario(
+        "growth-groups",
+        "1,000 connections in 1, 100 and 1,000 groups of their own each, messages at random",
+        tuple(subjects),
+        tuple(cpu(s.name, subjects[0].name, must=FLAT) for s in subjects[1:]),
+    )
+
+
+SCENARIOS = (
+    fanout_low(),
+    fanout("F1-burst", "the same, 5 bursts of 64/s", burst(1000, 5), "coal", 1.6, 1.2),
+    fanout("F1-flood", "the same, as fast as it goes, 512 under way", FLOOD, "coal", 2.5, 1.5),
+    fanout("F2-low", "1 group, 10,000 subscribers, 4 messages/s", low(10000, 4), "send", 1.15),
+    fanout("F2-burst", "the same, 1 burst of 64/s", burst(10000, 1), "coal", 1.6),
+    users(),
+    durable_users(),
+    memory_shared(),
+    memory_own(),
+    handshakes(),
+    workers(),
+    crowds(),
+    many_groups(),
+)
+
+
+def pick(names, scenarios=SCENARIOS):
+    """The scenarios whose names begin with one of names, each once; all of them for `all`.
+
+    ValueError: one of the names begins none."""
+    picked = []
+    for name in names:
+        found = [
+            scenario
+            for scenario in scenarios
+            if name == "all" or scenario.name.lower().startswith(name.lower())
+        ]
+        if not found:
+            raise ValueError(f"there is no scenario {name}")
+        picked += [scenario for scenario in found if scenario not in picked]
+    return picked
+
+
+def against(scenario):
+    """The scenario as A/B test: each subject that is Peal once by either program, without floor.
+
+    The second program's subjects are called like the first's with " B" behind."""
+    subjects, rows = [], []
+    for subject in scenario.subjects:
+        if not subject.is_floor:
+            subjects += [subject, versus(subject)]
+    for row in scenario.rows:
+        if not any(subject.is_floor and subject.name == row.subject for subject in scenario.subjects):
+            new = Row(row.metric, row.subject, f"{row.subject} B")
+            rows += [] if new in rows else [new]
+    return dataclasses.replace(scenario, subjects=tuple(subjects), rows=tuple(rows))
+
+
+def versus(subject):
+    rate_of = (f"{subject.rate_of[0]} B", subject.rate_of[1]) if subject.rate_of else ()
+    return dataclasses.replace(subject, name=f"{subject.name} B", rate_of=rate_of, program="versus")

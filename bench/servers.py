@@ -1,0 +1,134 @@
+"""bench/servers.py: the servers under load, in the configuration of the benchmarks.
+
+    with start("dev", programs, folder, settings) as server:
+        server.pids["peal"], server.address, server.endpoints["push"]
+
+`dev` is Peal in one process, `cluster` a router and a node in two; `send` and `coal` are the
+floor in its two modes (bench/floor.c). Ports are chosen by the kernel.
+"""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import signal
+
+from process import Process, ProcessError
+
+API_KEY = "key-of-the-benchmarks"
+SECRET = "secret-of-the-benchmarks-32-bytes-long"
+
+ANY_PORT = "tcp://127.0.0.1:*"
+
+# On the raw routes the same bytes are on the wire as with the floor. The rules for groups are
+# those that Peal adds by itself, except that everybody may join, as in `peal dev`.
+CONFIG = {
+    "listen": "127.0.0.1:0",
+    "api": {"listen": "127.0.0.1:0", "keys": [API_KEY]},
+    "auth": {"keys": [{"alg": "HS256", "secret": SECRET}]},
+    "doors": {"pull": ANY_PORT, "xpub": ANY_PORT, "rpc": ANY_PORT},
+    "routes": [
+        {"path": "/b/{group}", "dialect": "raw", "identity": "anonymous", "join": ["{group}"]},
+        {"path": "/t/{group}", "dialect": "raw", "identity": "token", "join": ["{group}"]},
+    ],
+    "groups": [
+        {"match": "user:{id}", "durable": True},
+        {"match": "*", "history": {"messages": 100, "age": "5m"}, "join": "anyone"},
+    ],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    peal: pathlib.Path
+    floor: pathlib.Path
+    load: pathlib.Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    pids: dict  # name of the process: its pid
+    address: str  # HOST:PORT for browsers
+    endpoints: dict  # door: where it is
+
+
+@contextlib.contextmanager
+def start(kind, programs, folder, settings):
+    """The running server. settings: keys of the configuration that replace those of CONFIG.
+
+    ProcessError: it did not get ready, ended by itself, or did not end with exit code 0."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+
+        def run(name, *command):
+            processes.append(stack.enter_context(Process(name, command, folder)))
+            return processes[-1]
+
+        if kind == "dev":
+            server = start_dev(programs, run, folder, settings)
+        elif kind == "cluster":
+            server = start_cluster(programs, run, folder, settings)
+        else:
+            server = start_floor(programs, run, kind)
+        yield server
+        for process in reversed(processes):
+            check_end(process)
+
+
+def start_dev(programs, run, folder, settings):
+    peal = run("peal", programs.peal, "dev", "-c", write_config(folder, "dev", settings))
+    web, api, doors = read_addresses(peal, has_doors=True)
+    return Server({"peal": peal.pid}, web, endpoints(api, doors))
+
+
+def start_cluster(programs, run, folder, settings):
+    router = run("router", programs.peal, "router", "-c", write_config(folder, "router", settings))
+    _, _, doors = read_addresses(router, has_doors=True)
+    settings = {**settings, "cluster": {"routers": [doors]}}
+    node = run("node", programs.peal, "node", "-c", write_config(folder, "node", settings))
+    web, api, _ = read_addresses(node, has_doors=False)
+    return Server({"router": router.pid, "node": node.pid}, web, endpoints(api, doors))
+
+
+def start_floor(programs, run, mode):
+    floor = run("floor", programs.floor, "--port", 0, "--publish-port", 0, "--mode", mode)
+    ports = json.loads(floor.line("{"))
+    publish = f"127.0.0.1:{ports['publish_port']}"
+    return Server({"floor": floor.pid}, f"127.0.0.1:{ports['port']}", {"floor": publish})
+
+
+def write_config(folder, name, settings):
+    path = pathlib.Path(folder) / f"{name}.yaml"
+    data = {"data": str(pathlib.Path(folder) / f"{name}-data")}
+    # JSON is YAML, and needs no package to write.
+    path.write_text(json.dumps({**CONFIG, **data, **settings}), encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def read_addresses(process, has_doors):
+    """(web, api, doors) from the lines that Peal prints; web of a router is no address."""
+
+    def host(url):
+        return url.removeprefix("http://").rstrip("/")
+
+    web = host(process.line("peal: ready ").split()[2])
+    api = host(process.line("peal: api ").split()[2])
+    doors = {}
+    if has_doors:
+        words = process.line("peal: doors ").split()[2:]
+        doors = dict(word.split("=", 1) for word in words)
+    return web, api, doors
+
+
+def endpoints(api, doors):
+    return {"push": doors["pull"], "rpc": doors["rpc"], "http": api}
+
+
+def check_end(process):
+    """Ends a server and judges how it ended; what ends by itself has crashed."""
+    crashed = process.code is not None
+    process.end()
+    # The floor has no state to put in order, so the signal may end it.
+    if crashed or process.code not in (0, -signal.SIGTERM):
+        raise ProcessError(f"{process.name}: ended with {process.code}\n{process.told()}")
