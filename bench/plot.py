@@ -12,9 +12,10 @@ import math
 import report
 import results
 
-WIDTH, LABEL_WIDTH, VALUE_WIDTH, MARGIN = 900, 400, 110, 16
+WIDTH, MARGIN = 960, 16
+NAME_WIDTH, LABEL_WIDTH, VALUE_WIDTH = 124, 362, 106
 ROW, HEAD, GROUP = 20, 46, 10
-AXIS_LEFT, AXIS_RIGHT = MARGIN + LABEL_WIDTH, WIDTH - MARGIN - VALUE_WIDTH
+AXIS_LEFT, AXIS_RIGHT = MARGIN + NAME_WIDTH + LABEL_WIDTH, WIDTH - MARGIN - VALUE_WIDTH
 
 TICKS = [m * 10.0**e for e in range(-3, 5) for m in (1, 1.5, 2, 3, 5, 7)]
 
@@ -58,12 +59,9 @@ class Line:
         scale = 1 if is_ratio else 1 / row["must"]
         self.low, self.median, self.high = (row[key] * scale for key in ("min", "median", "max"))
         self.must, self.aim = (row[key] and row[key] * scale for key in ("must", "aim"))
-        self.value = report.ratio(row["median"]) if is_ratio else report.number(row["median"])
-        if not is_ratio:
-            self.value += f" {row['unit']}"
-        self.value += {results.MISSED: "  MISSED", results.AIM_MET: "  ok, aim"}.get(
-            row["verdict"], "  ok" if row["verdict"] == results.MET else ""
-        )
+        value = report.ratio(row["median"]) if is_ratio else report.number(row["median"])
+        unit = "" if is_ratio else f" {row['unit']}"
+        self.value = f"{value}{unit} {report.VERDICTS[row['verdict']]}".rstrip()
 
     @property
     def numbers(self):
@@ -94,28 +92,22 @@ def svg(record):
     ratios, amounts = [], []
     for scenario in record["scenarios"]:
         for row in scenario["rows"]:
-            if not row["min"] or (row["unit"] != "ratio" and not row["must"]):
-                continue
-            (ratios if row["unit"] == "ratio" else amounts).append(Line(scenario["name"], row))
-    parts, top = [], MARGIN + 18
-    versus = "versus" in record["programs"]
-    machine, source = record["machine"], record["source"]
-    changed = " with changes" if source["dirty"] else ""
-    parts.append(text(MARGIN, top, "Peal against a second program" if versus else
-                      "Peal against the floor", "title"))
-    parts.append(text(MARGIN, top + 18, f"commit {source['commit']}{changed}, {machine['cpu']}, "
-                      f"{machine['cores']} cores, Linux {machine['kernel']}", "small"))
-    parts.append(text(MARGIN, top + 34, "dot: median; bar: all rounds; solid tick: must; "
-                      "dashed tick: aim. Less is better.", "small"))
-    top += 34
-    for title, lines in (("Ratios", ratios), ("Amounts, as share of the must", amounts)):
-        if lines:
-            drawn, top = panel(title, lines, top)
-            parts += drawn
+            # What is zero has no place on this axis, and what has no figures nowhere.
+            if row["min"] and row["unit"] == "ratio":
+                ratios.append(Line(scenario["name"], row))
+            elif row["min"] and row["must"]:
+                amounts.append(Line(scenario["name"], row))
     if not ratios and not amounts:
         return None
+
+    parts, top = title(record)
+    for name, lines in (("Ratios", ratios), ("Amounts, as share of the must", amounts)):
+        if lines:
+            drawn, top = panel(name, lines, top)
+            parts += drawn
     height = top + MARGIN
-    page = f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="6"/>'
+    edge = f'width="{WIDTH - 1}" height="{height - 1}"'
+    page = f'<rect class="page" x="0.5" y="0.5" {edge} rx="6"/>'
     size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
     return "\n".join(
         [
@@ -128,13 +120,28 @@ def svg(record):
     )
 
 
-def panel(title, lines, top):
+def title(record):
+    """(elements, where the first panel begins)."""
+    machine, source = record["machine"], record["source"]
+    than = "a second program, B" if "versus" in record["programs"] else "the floor"
+    changed = " with changes" if source["dirty"] else ""
+    where = f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}"
+    how = "dot: median; bar: all rounds; solid tick: must; dashed tick: aim. Less is better."
+    top = MARGIN + 18
+    return [
+        text(MARGIN, top, f"Peal against {than}", "title"),
+        text(MARGIN, top + 18, f"commit {source['commit']}{changed}; {where}", "small"),
+        text(MARGIN, top + 34, how, "small"),
+    ], top + 34
+
+
+def panel(name, lines, top):
     """(elements, where the next one begins)."""
     axis = Axis(lines)
     begin = top + HEAD
     gaps = sum(a.scenario != b.scenario for a, b in zip(lines, lines[1:]))
     end = begin + ROW * len(lines) + GROUP * gaps
-    parts = [text(MARGIN, top + HEAD - 12, title, "title")]
+    parts = [text(MARGIN, top + HEAD - 12, name, "title")]
     for tick in axis.ticks():
         x = axis.x(tick)
         parts.append(stroke(x, begin - 4, x, end, "one" if tick == 1 else "grid"))
@@ -149,8 +156,7 @@ def panel(title, lines, top):
 
 
 def drawn_line(axis, line, y, is_first):
-    label = line.label
-    parts = [text(MARGIN + 110, y + 4, label)]
+    parts = [text(MARGIN + NAME_WIDTH, y + 4, line.label)]
     if is_first:
         parts.append(text(MARGIN, y + 4, line.scenario, "small"))
     if line.aim:
@@ -168,4 +174,5 @@ def stroke(x1, y1, x2, y2, kind):
 
 
 def text(x, y, content, kind="", anchor="start"):
-    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{html.escape(content)}</text>'
+    content = html.escape(content)
+    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{content}</text>'

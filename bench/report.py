@@ -130,14 +130,13 @@ def subject_lines(scenario, rounds):
 
 
 def aligned(lines):
-    """The first column to the left, words at the end too, numbers to the right."""
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    out = []
-    for line in lines:
-        cells = [f"{line[0]:<{widths[0]}}"]
-        cells += [f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:])]
-        out.append("  " + "  ".join(cells).rstrip())
-    return out
+    """Numbers to the right, all else to the left."""
+    columns = [list(column) for column in zip(*lines)]
+    for at, column in enumerate(columns):
+        width = max(len(cell) for cell in column)
+        is_words = at == 0 or all(not cell or cell[0].isalpha() for cell in column)
+        columns[at] = [f"{cell:<{width}}" if is_words else f"{cell:>{width}}" for cell in column]
+    return ["  " + "  ".join(line).rstrip() for line in zip(*columns)]
 
 
 # ---- What is kept ---------------------------------------------------------------------------

@@ -7,10 +7,12 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 import resource
 import signal
 import sys
 import tempfile
+import time
 
 import load
 import plot
@@ -103,7 +105,7 @@ class Bench:
                 try:
                     runs[subject.name] = self.run(subject, runs)
                 except (load.LoadError, ProcessError) as problem:
-                    runs[subject.name] = {"error": self.without_paths(str(problem))}
+                    runs[subject.name] = {"error": without_paths(str(problem))}
         return runs
 
     def run(self, subject, runs):
@@ -120,11 +122,14 @@ class Bench:
             with servers.start(subject.server, programs, folder, settings) as server:
                 return load.run(programs, server, subject, options, folder)
 
-    def without_paths(self, text):
-        """What is shown and kept says nothing about where things are on this machine."""
-        for path, name in ((str(self.folder), "TEMP"), (str(ROOT), "."), (str(ROOT.parent), "..")):
-            text = text.replace(path, name)
-        return text
+
+# An absolute path, without its last part.
+FOLDERS = re.compile(rf"/(?:{'|'.join(map(re.escape, os.listdir('/')))})/(?:[^\s/'\"]+/)*")
+
+
+def without_paths(text):
+    """What is shown and kept of an error does not say where things are on this machine."""
+    return FOLDERS.sub("", text)
 
 
 @contextlib.contextmanager
@@ -178,6 +183,7 @@ def describe(path):
 
 def record(args, bench, measured):
     return {
+        "date": time.strftime("%Y-%m-%d %H:%M"),
         "machine": results.machine(),
         "source": results.source(ROOT),
         "programs": {name: describe(p.peal) for name, p in bench.programs.items()},

@@ -154,9 +154,6 @@ def fanout(name, title, work, mode, must, aim=None):
     )
 
 
-FLOOD = load("flood", {"count": 5000}, connections=1000, groups=1, window=512, count=20000)
-
-
 # ---- Users at random ------------------------------------------------------------------------
 
 
@@ -215,7 +212,7 @@ def memory_shared():
     work = load("hold", {}, steps="1000,15000", groups=1)
     return Scenario(
         "M1a",
-        "memory of one more idle connection, 1,000 to 15,000, one shared group",
+        "memory of one more idle connection between 1,000 and 15,000, all in one group",
         (raw(work), floor(work, "send"), native(work)),
         (memory("raw", must=2000, aim=700), memory("floor send"), memory("native")),
     )
@@ -225,7 +222,7 @@ def memory_own():
     work = load("hold", {}, steps="1000,15000", groups=15000)
     return Scenario(
         "M1b",
-        "the same with a token and an own group each, router and node as two processes",
+        "the same, each with a token and a group of its own, in router and node together",
         (
             raw(work, server="cluster", path="/t/{group}", token=True),
             native(work, server="cluster", token=True),
@@ -327,10 +324,36 @@ def many_groups():
 
 SCENARIOS = (
     fanout_low(),
-    fanout("F1-burst", "the same, 5 bursts of 64/s", burst(1000, 5), "coal", 1.6, 1.2),
-    fanout("F1-flood", "the same, as fast as it goes, 512 under way", FLOOD, "coal", 2.5, 1.5),
-    fanout("F2-low", "1 group, 10,000 subscribers, 4 messages/s", low(10000, 4), "send", 1.15),
-    fanout("F2-burst", "the same, 1 burst of 64/s", burst(10000, 1), "coal", 1.6),
+    fanout(
+        "F1-burst",
+        "1 group, 1,000 subscribers, 5 bursts of 64 messages/s",
+        burst(1000, 5),
+        "coal",
+        must=1.6,
+        aim=1.2,
+    ),
+    fanout(
+        "F1-flood",
+        "1 group, 1,000 subscribers, as fast as it goes with 512 messages under way",
+        load("flood", {"count": 5000}, connections=1000, groups=1, window=512, count=20000),
+        "coal",
+        must=2.5,
+        aim=1.5,
+    ),
+    fanout(
+        "F2-low",
+        "1 group, 10,000 subscribers, 4 messages/s",
+        low(10000, 4),
+        "send",
+        must=1.15,
+    ),
+    fanout(
+        "F2-burst",
+        "1 group, 10,000 subscribers, 1 burst of 64 messages/s",
+        burst(10000, 1),
+        "coal",
+        must=1.6,
+    ),
     users(),
     durable_users(),
     memory_shared(),
@@ -367,8 +390,9 @@ def against(scenario):
     for subject in scenario.subjects:
         if not subject.is_floor:
             subjects += [subject, versus(subject)]
+    floors = {subject.name for subject in scenario.subjects if subject.is_floor}
     for row in scenario.rows:
-        if not any(subject.is_floor and subject.name == row.subject for subject in scenario.subjects):
+        if row.subject not in floors:
             new = Row(row.metric, row.subject, f"{row.subject} B")
             rows += [] if new in rows else [new]
     return dataclasses.replace(scenario, subjects=tuple(subjects), rows=tuple(rows))
