@@ -10,14 +10,14 @@ import html
 import math
 
 import report
-import results
 
 WIDTH, MARGIN = 960, 16
 NAME_WIDTH, LABEL_WIDTH, VALUE_WIDTH = 124, 362, 106
 ROW, HEAD, GROUP = 20, 46, 10
 AXIS_LEFT, AXIS_RIGHT = MARGIN + NAME_WIDTH + LABEL_WIDTH, WIDTH - MARGIN - VALUE_WIDTH
 
-TICKS = [m * 10.0**e for e in range(-3, 5) for m in (1, 1.5, 2, 3, 5, 7)]
+# Those that are rounder come first, because they are placed first.
+TICKS = [m * 10.0**e for m in (1, 2, 5, 1.5, 3, 7) for e in range(-3, 5)]
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
