@@ -1,0 +1,36 @@
+#include "bench/meter.h"
+
+#include <stdio.h>
+#include <time.h>
+
+uint64_t peal_meter_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+bool peal_meter_cpu_ns(pid_t pid, uint64_t *out)
+{
+    clockid_t clock;
+    struct timespec used;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) return false;
+    *out = (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+    return true;
+}
+
+bool peal_meter_pss(pid_t pid, uint64_t *out)
+{
+    char path[64];
+    char line[256];
+    unsigned long long kib;
+    bool found = false;
+    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return false;
+    while (!found && fgets(line, sizeof(line), file) != NULL)
+        found = sscanf(line, "Pss: %llu kB", &kib) == 1;
+    fclose(file);
+    if (found) *out = kib * 1024;
+    return found;
+}

@@ -1,0 +1,87 @@
+/* bench/plan.h: what one run of the load generator is to do, as read from its command line. */
+#ifndef PEAL_BENCH_PLAN_H
+#define PEAL_BENCH_PLAN_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/span.h"
+
+enum {
+    PEAL_PLAN_PIDS_MAX = 16,
+    PEAL_PLAN_STEPS_MAX = 16,
+    PEAL_PLAN_PROCESSES_MAX = 16,
+    PEAL_PLAN_PROCESS_CONNECTIONS_MAX = 18000, /* under the usual limit of 20,000 descriptors */
+    PEAL_PLAN_GROUP_MAX = 64                   /* bytes of a group's name */
+};
+
+enum peal_verb {
+    PEAL_VERB_FANOUT,
+    PEAL_VERB_FLOOD,
+    PEAL_VERB_RANDOM,
+    PEAL_VERB_HOLD,
+    PEAL_VERB_SHAKE
+};
+
+enum peal_target { PEAL_TARGET_FLOOR, PEAL_TARGET_RAW, PEAL_TARGET_NATIVE };
+
+enum peal_door_kind {
+    PEAL_DOOR_NONE,
+    PEAL_DOOR_FLOOR,
+    PEAL_DOOR_PUSH,
+    PEAL_DOOR_RPC,
+    PEAL_DOOR_HTTP
+};
+
+struct peal_plan {
+    enum peal_verb verb;
+    const char *verb_name;
+    enum peal_target target;
+    const char *target_name;
+    struct sockaddr_in address;
+    const char *host; /* HOST:PORT as given */
+    const char *path; /* template with {group} and {user} */
+    const char *prefix;
+    uint32_t connections;
+    uint32_t groups;
+    uint32_t groups_per_connection;
+    const char *token_secret; /* NULL: no tokens */
+    uint32_t processes;
+    uint32_t pipelined; /* handshakes under way in one process */
+    uint32_t payload;   /* bytes, with the quotes */
+
+    enum peal_door_kind door;
+    const char *endpoint;
+    const char *key;
+    bool json; /* push: the body is JSON, not msgpack */
+    uint32_t door_connections;
+
+    double rate;
+    uint32_t burst;
+    double seconds;
+    uint32_t window;
+    uint32_t count;
+    uint64_t seed;
+    uint32_t concurrency;
+    uint32_t base;
+    uint32_t steps[PEAL_PLAN_STEPS_MAX];
+    uint32_t step_count;
+
+    pid_t pids[PEAL_PLAN_PIDS_MAX];
+    uint32_t pid_count;
+};
+
+/* Reads the command line. Returns 0, or the exit code, and has then printed why. */
+int peal_plan_read(struct peal_plan *plan, int argc, char **argv);
+
+/* The name of group k; returns its size, at most PEAL_PLAN_GROUP_MAX. Not ended by a NUL. */
+uint32_t peal_plan_group(const struct peal_plan *plan, uint32_t k, char *out);
+/* Connection i is in the groups (i + j) % groups, j < groups_per_connection. How many of
+ * `connections` connections are in group k. */
+uint32_t peal_plan_members(const struct peal_plan *plan, uint32_t k, uint32_t connections);
+/* The numbers below n that are `which` modulo the processes: what one process has of n. */
+uint32_t peal_plan_share(const struct peal_plan *plan, uint32_t n, uint32_t which);
+
+#endif
