@@ -160,6 +160,8 @@ def measure(bench, scenario, pairs):
             if "error" in figures and name not in skip:
                 failures[name] += 1
                 print(f"{scenario.name}: {name}: {figures['error']}", file=sys.stderr)
+            elif "note" in figures:
+                print(f"{scenario.name}: {name}: note: {figures['note']}", file=sys.stderr)
         rounds.append(runs)
     return rounds
 

@@ -184,20 +184,34 @@ def users():
     )
 
 
-def durable_users():
-    work = load(
-        "random", {"count": 10000}, connections=5000, groups=5000, window=1024, count=40000
-    )
-    settings = {"groups": [{"match": "g{number}", "durable": True, "join": "anyone"}]}
+def inboxes():
+    def work(**more):
+        return load(
+            "random",
+            {"count": 10000},
+            connections=5000,
+            groups=5000,
+            window=1024,
+            count=40000,
+            **more,
+        )
+
+    stored = work(prefix="user:u")  # the user of connection i is u<i>
     return Scenario(
         "U1-durable",
-        "5,000 users at random, each message on disk before it is sent",
+        "5,000 users, each with an inbox, at random: on disk before it is sent",
         (
-            raw(work, "durable", settings=settings),
-            raw(work, "not durable"),
-            floor(work, "send"),
+            raw(stored, "inbox", path="/inbox", token=True),
+            raw(work(), "not durable"),
+            floor(work(), "send"),
+            native(stored, "native inbox", token=True),
         ),
-        (cpu("durable", "floor send"), cpu("durable", "not durable"), p99("durable")),
+        (
+            cpu("inbox", "floor send"),
+            cpu("inbox", "not durable"),
+            cpu("native inbox", "floor send"),
+            p99("inbox"),
+        ),
     )
 
 
@@ -355,7 +369,7 @@ SCENARIOS = (
         must=1.6,
     ),
     users(),
-    durable_users(),
+    inboxes(),
     memory_shared(),
     memory_own(),
     handshakes(),

@@ -30,6 +30,7 @@ CONFIG = {
     "routes": [
         {"path": "/b/{group}", "dialect": "raw", "identity": "anonymous", "join": ["{group}"]},
         {"path": "/t/{group}", "dialect": "raw", "identity": "token", "join": ["{group}"]},
+        {"path": "/inbox", "dialect": "raw", "identity": "token", "join": ["user:{identity}"]},
     ],
     "groups": [
         {"match": "user:{id}", "durable": True},
@@ -93,7 +94,7 @@ def start_cluster(programs, run, folder, settings):
 def start_floor(programs, run, mode):
     floor = run("floor", programs.floor, "--port", 0, "--publish-port", 0, "--mode", mode)
     ports = json.loads(floor.line("{"))
-    publish = f"127.0.0.1:{ports['publish_port']}"
+    publish = f"tcp://127.0.0.1:{ports['publish_port']}"
     return Server({"floor": floor.pid}, f"127.0.0.1:{ports['port']}", {"floor": publish})
 
 
@@ -122,7 +123,7 @@ def read_addresses(process, has_doors):
 
 
 def endpoints(api, doors):
-    return {"push": doors["pull"], "rpc": doors["rpc"], "http": api}
+    return {"push": doors["pull"], "rpc": doors["rpc"], "http": f"tcp://{api}"}
 
 
 def check_end(process):

@@ -169,10 +169,11 @@ def test_table_shows_median_spread_limits_and_verdict():
     assert re.search(r"µs +100 +100 +100 +- +-$", table_line(text, "floor: p99"))
 
 
-def test_table_sums_losses_and_leaves_out_columns_without_figures():
+def test_table_sums_faults_and_leaves_out_columns_without_any():
     measured = rounds((1, 1), (1, 1))
     measured[0]["raw"]["lost"] = 3
     measured[1]["raw"]["lost"] = 4
+    measured[1]["floor"].update({"strange": 2, "closed": 0})
     text = report.table(SCENARIO, measured)
     assert re.split(r"  +", table_line(text, " +CPU µs ").strip()) == [
         "CPU µs",
@@ -180,8 +181,9 @@ def test_table_sums_losses_and_leaves_out_columns_without_figures():
         "p99 µs",
         "max µs",
         "lost",
+        "strange",
     ]
-    assert table_line(text, "raw +[0-9]").split() == ["raw", "1.00", "50.0", "100", "200", "7"]
+    assert table_line(text, "raw +[0-9]").split() == ["raw", "1.00", "50.0", "100", "200", "7", "-"]
 
 
 def test_plot_is_wellformed_and_draws_rows_with_a_ratio_or_a_must():
@@ -352,9 +354,9 @@ def test_bench_gives_each_load_its_server_and_door(programs):
     doors = [(l["--target"], l["--door"], l["--endpoint"]) for l in loads]
     assert doors == [
         ("raw", "push", "tcp://127.0.0.1:3"),
-        ("floor", "floor", "127.0.0.1:6"),
+        ("floor", "floor", "tcp://127.0.0.1:6"),
         ("native", "push", "tcp://127.0.0.1:3"),
-        ("raw", "http", "127.0.0.1:2"),
+        ("raw", "http", "tcp://127.0.0.1:2"),
         ("raw", "rpc", "tcp://127.0.0.1:4"),
         ("raw", "push", "tcp://127.0.0.1:3"),
         ("native", "push", "tcp://127.0.0.1:3"),
