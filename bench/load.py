@@ -45,6 +45,10 @@ def run(programs, server, subject, options, folder):
     if not isinstance(figures, dict) or code != 0 or "error" in figures:
         error = figures.get("error") if isinstance(figures, dict) else None
         raise LoadError(error or f"ended with {code} and names no error")
+    # In all scenarios a group of random traffic has one member. If the load sees it in another
+    # way, its figures are about something else.
+    if subject.load.verb == "random" and figures.get("expected") != figures.get("published"):
+        raise LoadError("not every message had one receiver")
     return with_names(figures, {str(pid): name for name, pid in server.pids.items()})
 
 

@@ -95,7 +95,7 @@ COLUMNS = (
 
 def table(scenario, rounds):
     """A scenario as text: its rows with their limits, then its subjects."""
-    parts = ["", f"{scenario.name}: {scenario.title}; {len(rounds)} rounds", ""]
+    parts = ["", f"{scenario.name}: {scenario.title}; rounds: {len(rounds)}", ""]
     parts += aligned(row_lines(scenario, rounds)) + [""]
     parts += aligned(subject_lines(scenario, rounds))
     return "\n".join(parts)

@@ -96,8 +96,9 @@ def raw(load, name="raw", server="dev", path="/b/{group}", **options):
     return Subject(name, server, load, "raw", path=path, **options)
 
 
-def native(load, name="native", server="dev", **options):
-    return Subject(name, server, load, "native", path="/v1/ws", **options)
+def native(load, name="native", server="dev", token=False, **options):
+    path = "/v1/ws" if token else "/n"
+    return Subject(name, server, load, "native", path=path, token=token, **options)
 
 
 def floor(load, mode, name=None):
@@ -204,12 +205,10 @@ def inboxes():
             raw(stored, "inbox", path="/inbox", token=True),
             raw(work(), "not durable"),
             floor(work(), "send"),
-            native(stored, "native inbox", token=True),
         ),
         (
             cpu("inbox", "floor send"),
             cpu("inbox", "not durable"),
-            cpu("native inbox", "floor send"),
             p99("inbox"),
         ),
     )

@@ -31,6 +31,7 @@ CONFIG = {
         {"path": "/b/{group}", "dialect": "raw", "identity": "anonymous", "join": ["{group}"]},
         {"path": "/t/{group}", "dialect": "raw", "identity": "token", "join": ["{group}"]},
         {"path": "/inbox", "dialect": "raw", "identity": "token", "join": ["user:{identity}"]},
+        {"path": "/n", "dialect": "native", "identity": "anonymous"},
     ],
     "groups": [
         {"match": "user:{id}", "durable": True},

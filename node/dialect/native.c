@@ -82,7 +82,8 @@ static void add_welcome(struct peal_buf *out, const struct peal_conn *conn)
             inbox = m;
             continue;
         }
-        if (m->pursuit->answer == PEAL_ANSWER_JOINED) continue; /* a join of its own, answered as such */
+        if (m->pursuit->answer == PEAL_ANSWER_JOINED)
+            continue; /* a join of its own, answered as such */
         if (!first) add(out, ",");
         first = false;
         peal_json_add_string(out, peal_group_span(m->group));

@@ -272,6 +272,7 @@ if os.environ.get("ERROR") == options["--target"]:
 print(json.dumps({
     "cpu_us_per_delivery": 3 if options["--target"] == "raw" else 2,
     "per_second": 1000, "lost": 0,
+    "published": 5, "expected": int(os.environ.get("EXPECTED", "5")),
     "latency_us": {"p50": 1, "p99": 2, "max": 3},
     "cpu_s": {options["--pid"]: 0.5},
     "pss_per_connection": {options["--pid"]: 600},
@@ -376,6 +377,12 @@ def test_bench_names_the_error_of_a_load_and_goes_on(programs):
     assert re.search(r"raw / floor send: CPU per delivery .* NO FIGURE", out)
     assert re.search(r"native / floor send: CPU per delivery +1\.00 ", out)
     check_ended(programs)
+
+
+def test_bench_refuses_figures_of_messages_that_nobody_was_to_get(programs):
+    code, _, err = finish(bench(programs, "U1-durable", "--pairs", 1, EXPECTED="4"))
+    assert code == 1
+    assert "U1-durable: inbox: not every message had one receiver" in err
 
 
 def test_bench_tells_when_a_server_does_not_end_well(programs):
