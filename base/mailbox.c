@@ -2,9 +2,13 @@
  * sets turn = position + 1; the receiver may empty it when turn == position + 1, and then sets
  * turn = position + slots, which is the sender's position one lap later. Nobody ever waits.
  *
- * Waking costs a system call, so only the first push after an arm() makes one. The receiver
- * arms before it pops: a push that it does not see while popping comes after the arm and
- * therefore signals again. */
+ * Waking costs a system call, so only the first wake after an arm() makes one, and a sender that
+ * has many items wakes once behind the last. No wake-up is lost: wake() and arm() are exchanges of
+ * one flag and so have an order. A wake that finds the flag set comes before an arm that has yet to
+ * clear it, and that arm sees everything the sender wrote before; a wake behind the arm finds the
+ * flag clear and makes the descriptor readable. Either way the pops behind the arm see all that was
+ * put before the wake. An item whose position was taken but which is not filled yet hides those
+ * behind it; its own sender still owes a wake, which uncovers them. */
 #include "base/mailbox.h"
 
 #include <stdlib.h>
@@ -50,7 +54,7 @@ void peal_mailbox_wake(struct peal_mailbox *box)
     PEAL_ASSERT(n == (ssize_t)sizeof one);
 }
 
-enum peal_err peal_mailbox_push(struct peal_mailbox *box, void *item)
+enum peal_err peal_mailbox_put(struct peal_mailbox *box, void *item)
 {
     PEAL_ASSERT(item != NULL);
     uint64_t position = atomic_load_explicit(&box->tail, memory_order_relaxed);
@@ -63,12 +67,21 @@ enum peal_err peal_mailbox_push(struct peal_mailbox *box, void *item)
                 continue;
             cell->item = item;
             atomic_store_explicit(&cell->turn, position + 1, memory_order_release);
-            peal_mailbox_wake(box);
             return PEAL_OK;
         }
-        if (turn < position) return PEAL_EFULL;
+        if (turn < position) {
+            peal_mailbox_wake(box); /* what fills it may not have been announced yet */
+            return PEAL_EFULL;
+        }
         position = atomic_load_explicit(&box->tail, memory_order_relaxed);
     }
+}
+
+enum peal_err peal_mailbox_push(struct peal_mailbox *box, void *item)
+{
+    enum peal_err err = peal_mailbox_put(box, item);
+    if (err == PEAL_OK) peal_mailbox_wake(box);
+    return err;
 }
 
 void *peal_mailbox_pop(struct peal_mailbox *box)

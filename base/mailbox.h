@@ -36,12 +36,16 @@ enum peal_err peal_mailbox_init(struct peal_mailbox *box, uint32_t slots);
 void peal_mailbox_fini(struct peal_mailbox *box);
 /* Hands item over and wakes the receiver. Errors: PEAL_EFULL, and the item stays here. */
 enum peal_err peal_mailbox_push(struct peal_mailbox *box, void *item);
+/* Hands item over, and the sender owes a wake: it calls peal_mailbox_wake once for all that it has
+ * put, before it waits for anything. Errors: PEAL_EFULL, and the item stays here; the receiver has
+ * been woken then, so nothing is owed any more. */
+enum peal_err peal_mailbox_put(struct peal_mailbox *box, void *item);
 /* Takes the oldest item; NULL when there is none. */
 void *peal_mailbox_pop(struct peal_mailbox *box);
 /* Called by the receiver when fd was readable, before it pops: clears the signal, so that a
  * push from now on wakes it again. */
 void peal_mailbox_arm(struct peal_mailbox *box);
-/* Wakes the receiver without an item (also used after it stopped popping early). */
+/* Wakes the receiver: after puts, or without an item (also used after it stopped popping early). */
 void peal_mailbox_wake(struct peal_mailbox *box);
 
 #endif

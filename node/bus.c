@@ -20,6 +20,7 @@ enum {
     ORDER_SLOTS = 65536,
     HWM = 10000, /* messages per router and direction */
     ROUTERS_MAX = 1024,
+    WAKE_LETTERS = 256, /* workers begin with so many while the turn goes on */
 };
 
 struct router_sockets {
@@ -33,6 +34,8 @@ struct peal_bus {
     _Atomic bool *ready;
     struct peal_mailbox orders;
     struct peal_mailbox *workers[PEAL_WORKERS_MAX];
+    uint64_t unwoken;    /* bit per worker that was given letters and not woken */
+    size_t letter_count; /* given since the last wake */
     struct peal_uplink *uplink;
     size_t router_count;
     struct router_sockets routers[];
@@ -47,18 +50,37 @@ static enum peal_err io_send(void *ctx, size_t link, struct peal_span frame)
     return rc < 0 ? PEAL_EQUEUE_FULL : PEAL_OK;
 }
 
+static void wake_workers(struct peal_bus *bus)
+{
+    for (size_t w = 0; bus->unwoken != 0; w++) {
+        uint64_t bit = 1ull << w;
+        if (bus->unwoken & bit) peal_mailbox_wake(bus->workers[w]);
+        bus->unwoken &= ~bit;
+    }
+    bus->letter_count = 0;
+}
+
 static enum peal_err io_post(void *ctx, uint8_t worker, struct peal_letter *letter)
 {
     struct peal_bus *bus = ctx;
     peal_letter_ref(letter);
-    if (peal_mailbox_push(bus->workers[worker], letter) == PEAL_OK) return PEAL_OK;
-    peal_letter_unref(letter);
-    return PEAL_EFULL;
+    if (peal_mailbox_put(bus->workers[worker], letter) != PEAL_OK) {
+        peal_letter_unref(letter);
+        return PEAL_EFULL;
+    }
+    bus->unwoken |= 1ull << worker;
+    if (++bus->letter_count == WAKE_LETTERS) wake_workers(bus);
+    return PEAL_OK;
 }
 
 enum peal_err peal_bus_order(struct peal_bus *bus, struct peal_order *order)
 {
-    return peal_mailbox_push(&bus->orders, order);
+    return peal_mailbox_put(&bus->orders, order);
+}
+
+void peal_bus_wake(struct peal_bus *bus)
+{
+    peal_mailbox_wake(&bus->orders);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -106,6 +128,7 @@ static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
         take_socket(bus, i, false);
     }
     peal_uplink_on_tick(bus->uplink);
+    wake_workers(bus);
     atomic_store(bus->ready, peal_uplink_ready(bus->uplink));
 }
 

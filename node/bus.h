@@ -38,7 +38,9 @@ void peal_bus_context_free(void *zmq);
 enum peal_err peal_bus_start(const struct peal_bus_options *options, struct peal_bus **out,
                              char *why, size_t why_size);
 void peal_bus_stop(struct peal_bus *bus);
-/* Errors: PEAL_EFULL, and order stays with the caller. */
+/* The worker owes a peal_bus_wake before it waits. Errors: PEAL_EFULL, and order stays with the
+ * caller; the bus has been woken then. */
 enum peal_err peal_bus_order(struct peal_bus *bus, struct peal_order *order);
+void peal_bus_wake(struct peal_bus *bus);
 
 #endif

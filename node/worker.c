@@ -18,6 +18,7 @@
 enum {
     MAILBOX_SLOTS = 65536,
     TURN_LETTERS = 1024, /* taken before connections are looked at again */
+    WAKE_ORDERS = 256,   /* the bus begins with so many while the turn goes on */
     DRAIN_MS = 2000,     /* for clients to take their farewell when the node stops */
 };
 
@@ -31,6 +32,8 @@ struct peal_worker {
     uv_poll_t on_mail;
     uv_poll_t on_sockets;
     uv_timer_t on_tick;
+    uv_prepare_t on_turn_end;
+    size_t order_count; /* given to the bus since it was woken */
     struct peal_hub hub;
     struct peal_http *http;
     struct peal_ws_server *ws;
@@ -40,9 +43,19 @@ struct peal_worker {
 /* ---- what the hub says ------------------------------------------------------------------------
  */
 
+static void wake_bus(struct peal_worker *w)
+{
+    if (w->order_count == 0) return;
+    w->order_count = 0;
+    peal_bus_wake(w->bus);
+}
+
 static enum peal_err io_order(void *ctx, struct peal_order *order)
 {
-    return peal_bus_order(((struct peal_worker *)ctx)->bus, order);
+    struct peal_worker *w = ctx;
+    enum peal_err err = peal_bus_order(w->bus, order);
+    if (err == PEAL_OK && ++w->order_count == WAKE_ORDERS) wake_bus(w);
+    return err;
 }
 
 static void io_output(void *ctx, struct peal_conn *conn)
@@ -74,7 +87,15 @@ static void set_time(struct peal_worker *w)
 static void end_turn(struct peal_worker *w)
 {
     peal_hub_end_turn(&w->hub);
-    peal_ws_flush(w->ws);
+    peal_ws_flush(w->ws); /* may give orders: a queue that was emptied makes room for a page */
+    wake_bus(w);
+}
+
+/* Called right before the loop waits, after whatever callbacks it had for this turn, also those of
+ * HTTP: nothing that a turn owes can be left over when the thread sleeps. */
+static void turn_ends(uv_prepare_t *handle)
+{
+    end_turn(handle->data);
 }
 
 static void begin_drain(struct peal_worker *w)
@@ -102,7 +123,6 @@ static void mail_came(uv_poll_t *handle, int status, int events)
         peal_letter_unref(letter);
     }
     if (letter != NULL) peal_mailbox_wake(&w->mailbox); /* there may be more */
-    end_turn(w);
 }
 
 static void sockets_came(uv_poll_t *handle, int status, int events)
@@ -112,7 +132,6 @@ static void sockets_came(uv_poll_t *handle, int status, int events)
     struct peal_worker *w = handle->data;
     set_time(w);
     peal_ws_on_events(w->ws);
-    end_turn(w);
 }
 
 static void tick_came(uv_timer_t *timer)
@@ -121,8 +140,8 @@ static void tick_came(uv_timer_t *timer)
     set_time(w);
     peal_hub_on_tick(&w->hub);
     peal_ws_on_tick(w->ws);
-    end_turn(w);
     if (w->drain_until_ms == 0) return;
+    end_turn(w); /* frees what has ended, so that it no longer counts */
     if (peal_ws_count(w->ws) == 0 || w->hub.now_ms >= w->drain_until_ms) uv_stop(&w->loop);
 }
 
@@ -134,6 +153,7 @@ static void *worker_run(void *arg)
     pthread_setname_np(pthread_self(), name);
     peal_metrics_thread_start();
     uv_run(&w->loop, UV_RUN_DEFAULT);
+    uv_prepare_stop(&w->on_turn_end); /* freeing HTTP runs the loop */
     /* What is still here is cut; then the loop's own handles end. */
     peal_ws_server_free(w->ws);
     w->ws = NULL;
@@ -142,8 +162,10 @@ static void *worker_run(void *arg)
     uv_close((uv_handle_t *)&w->on_mail, NULL);
     uv_close((uv_handle_t *)&w->on_sockets, NULL);
     uv_close((uv_handle_t *)&w->on_tick, NULL);
+    uv_close((uv_handle_t *)&w->on_turn_end, NULL);
     uv_run(&w->loop, UV_RUN_DEFAULT);
     peal_hub_fini(&w->hub);
+    wake_bus(w); /* the last leaves */
     return NULL;
 }
 
@@ -155,10 +177,13 @@ static bool watch(struct peal_worker *w)
     w->on_mail.data = w;
     w->on_sockets.data = w;
     w->on_tick.data = w;
+    w->on_turn_end.data = w;
     return uv_poll_init(&w->loop, &w->on_mail, w->mailbox.fd) == 0 &&
            uv_poll_start(&w->on_mail, UV_READABLE, mail_came) == 0 &&
            uv_poll_init(&w->loop, &w->on_sockets, peal_ws_fd(w->ws)) == 0 &&
            uv_poll_start(&w->on_sockets, UV_READABLE, sockets_came) == 0 &&
+           uv_prepare_init(&w->loop, &w->on_turn_end) == 0 &&
+           uv_prepare_start(&w->on_turn_end, turn_ends) == 0 &&
            uv_timer_init(&w->loop, &w->on_tick) == 0 &&
            uv_timer_start(&w->on_tick, tick_came, PEAL_WHEEL_TICK_MS, PEAL_WHEEL_TICK_MS) == 0;
 }

@@ -1,7 +1,8 @@
 /* node/worker.h: a thread of a node: one event loop that owns a shard of the connections.
  *
  * The libuv loop watches three things: the mailbox (letters from the bus), the epoll descriptor
- * of node/ws.c, and a tick; libwebsockets adds its own. Each turn ends with one flush.
+ * of node/ws.c, and a tick; libwebsockets and node/http.c add their own. Each turn of the loop ends
+ * with one flush to the sockets and one wake of the bus.
  *
  * Thread: start and stop in main; everything else in the thread it starts. */
 #ifndef PEAL_NODE_WORKER_H

@@ -86,8 +86,14 @@ static enum peal_err io_read(void *ctx, struct peal_store_fetch *fetch)
 
 static void store_on_done(void *ctx, struct peal_store_op *op)
 {
-    enum peal_err err = peal_mailbox_push(&((struct peal_ingress *)ctx)->done, op);
+    enum peal_err err = peal_mailbox_put(&((struct peal_ingress *)ctx)->done, op);
     PEAL_ASSERT(err == PEAL_OK);
+}
+
+/* One wake for a commit: its results then leave the shard in one turn, joined. */
+static void store_on_done_all(void *ctx)
+{
+    peal_mailbox_wake(&((struct peal_ingress *)ctx)->done);
 }
 
 static void store_on_page(void *ctx, struct peal_store_fetch *fetch)
@@ -334,7 +340,7 @@ enum peal_err peal_ingress_start(const struct peal_config *config, void *zmq,
     if (in == NULL) return PEAL_ENOMEM;
     in->config = config;
     struct peal_shard_io io = {in, io_reply, io_topic, io_submit, io_read};
-    struct peal_store_events events = {in, store_on_done, store_on_page};
+    struct peal_store_events events = {in, store_on_done, store_on_page, store_on_done_all};
     enum peal_err err = peal_mailbox_init(&in->done, MAILBOX_SLOTS);
     if (err == PEAL_OK) err = peal_mailbox_init(&in->pages, MAILBOX_SLOTS);
     if (err == PEAL_OK) {

@@ -144,6 +144,7 @@ static bool batch_run(struct peal_store *store)
     }
     for (size_t i = 0; i < store->op_count; i++)
         store->events.done(store->events.ctx, store->ops[i]);
+    store->events.done_all(store->events.ctx);
     return true;
 }
 

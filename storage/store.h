@@ -102,6 +102,7 @@ struct peal_store_events {
     void *ctx;
     void (*done)(void *ctx, struct peal_store_op *op);       /* store thread */
     void (*page)(void *ctx, struct peal_store_fetch *fetch); /* reader thread */
+    void (*done_all)(void *ctx); /* store thread: after the last `done` of a commit */
 };
 
 struct peal_store;

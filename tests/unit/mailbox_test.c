@@ -50,11 +50,55 @@ static void mailbox_push_after_arm_signals_again(void **state)
     peal_mailbox_fini(&box);
 }
 
+static void mailbox_put_is_seen_without_a_wake_and_signals_with_it(void **state)
+{
+    (void)state;
+    struct peal_mailbox box;
+    int items[2];
+    assert_int_equal(peal_mailbox_init(&box, 4), PEAL_OK);
+
+    assert_int_equal(peal_mailbox_put(&box, &items[0]), PEAL_OK);
+    assert_int_equal(peal_mailbox_put(&box, &items[1]), PEAL_OK);
+    assert_false(readable(box.fd));
+    peal_mailbox_wake(&box);
+    assert_true(readable(box.fd));
+    peal_mailbox_arm(&box);
+    assert_ptr_equal(peal_mailbox_pop(&box), &items[0]);
+    assert_ptr_equal(peal_mailbox_pop(&box), &items[1]);
+
+    assert_int_equal(peal_mailbox_put(&box, &items[0]), PEAL_OK);
+    assert_ptr_equal(peal_mailbox_pop(&box), &items[0]); /* looked for by chance */
+    peal_mailbox_wake(&box);
+    assert_true(readable(box.fd));
+    assert_null(peal_mailbox_pop(&box));
+
+    peal_mailbox_fini(&box);
+}
+
+static void mailbox_put_into_full_box_wakes_the_receiver(void **state)
+{
+    (void)state;
+    struct peal_mailbox box;
+    int items[3];
+    assert_int_equal(peal_mailbox_init(&box, 2), PEAL_OK);
+
+    assert_int_equal(peal_mailbox_put(&box, &items[0]), PEAL_OK);
+    assert_int_equal(peal_mailbox_put(&box, &items[1]), PEAL_OK);
+    assert_false(readable(box.fd));
+    assert_int_equal(peal_mailbox_put(&box, &items[2]), PEAL_EFULL);
+    assert_true(readable(box.fd));
+
+    while (peal_mailbox_pop(&box) != NULL) {
+    }
+    peal_mailbox_fini(&box);
+}
+
 enum { SENDERS = 4, EACH = 20000 };
 
 struct sender {
     pthread_t thread;
     struct peal_mailbox *box;
+    int each_wake;   /* items per wake */
     int items[EACH]; /* items[i] = i, so order per sender can be checked */
 };
 
@@ -63,20 +107,22 @@ static void *sender_run(void *arg)
     struct sender *s = arg;
     for (int i = 0; i < EACH; i++) {
         s->items[i] = i;
-        while (peal_mailbox_push(s->box, &s->items[i]) == PEAL_EFULL)
+        while (peal_mailbox_put(s->box, &s->items[i]) == PEAL_EFULL)
             sched_yield();
+        if ((i + 1) % s->each_wake == 0) peal_mailbox_wake(s->box);
     }
+    peal_mailbox_wake(s->box);
     return NULL;
 }
 
-static void mailbox_many_senders_lose_nothing_and_keep_their_order(void **state)
+static void run_senders(const int each_wake[SENDERS])
 {
-    (void)state;
     static struct sender senders[SENDERS];
     struct peal_mailbox box;
     assert_int_equal(peal_mailbox_init(&box, 64), PEAL_OK);
     for (int i = 0; i < SENDERS; i++) {
         senders[i].box = &box;
+        senders[i].each_wake = each_wake[i];
         assert_int_equal(pthread_create(&senders[i].thread, NULL, sender_run, &senders[i]), 0);
     }
 
@@ -98,12 +144,28 @@ static void mailbox_many_senders_lose_nothing_and_keep_their_order(void **state)
     peal_mailbox_fini(&box);
 }
 
+static void mailbox_many_senders_lose_nothing_and_keep_their_order(void **state)
+{
+    (void)state;
+    run_senders((const int[SENDERS]){1, 1, 1, 1});
+}
+
+/* Batches of all lengths, also longer than the ring, whose end is announced by its being full. */
+static void mailbox_batches_of_many_senders_lose_no_wake_up(void **state)
+{
+    (void)state;
+    run_senders((const int[SENDERS]){1, 3, 16, 200});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mailbox_full_refuses_and_keeps_order),
         cmocka_unit_test(mailbox_push_after_arm_signals_again),
+        cmocka_unit_test(mailbox_put_is_seen_without_a_wake_and_signals_with_it),
+        cmocka_unit_test(mailbox_put_into_full_box_wakes_the_receiver),
         cmocka_unit_test(mailbox_many_senders_lose_nothing_and_keep_their_order),
+        cmocka_unit_test(mailbox_batches_of_many_senders_lose_no_wake_up),
     };
     return cmocka_run_group_tests_name("mailbox", tests, NULL, NULL);
 }

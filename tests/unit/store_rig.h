@@ -47,7 +47,12 @@ static void rig_on_done(void *ctx, struct peal_store_op *op)
     struct rig *rig = ctx;
     pthread_mutex_lock(&rig->gate);
     pthread_mutex_unlock(&rig->gate);
-    if (peal_mailbox_push(&rig->done, op) != PEAL_OK) abort();
+    if (peal_mailbox_put(&rig->done, op) != PEAL_OK) abort();
+}
+
+static void rig_on_done_all(void *ctx)
+{
+    peal_mailbox_wake(&((struct rig *)ctx)->done);
 }
 
 static void rig_on_page(void *ctx, struct peal_store_fetch *fetch)
@@ -82,7 +87,7 @@ static void rig_init(struct rig *rig, char *dir)
 
 static enum peal_err rig_try_open(struct rig *rig)
 {
-    struct peal_store_events events = {rig, rig_on_done, rig_on_page};
+    struct peal_store_events events = {rig, rig_on_done, rig_on_page, rig_on_done_all};
     struct peal_store_options options = {rig_wall, rig_mono, rig};
     if (peal_mailbox_init(&rig->done, PEAL_STORE_OPS_MAX) != PEAL_OK) abort();
     if (peal_mailbox_init(&rig->pages, PEAL_STORE_READS_MAX) != PEAL_OK) abort();
