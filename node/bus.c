@@ -128,6 +128,7 @@ static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
         take_socket(bus, i, false);
     }
     peal_uplink_on_tick(bus->uplink);
+    peal_uplink_flush(bus->uplink);
     wake_workers(bus);
     atomic_store(bus->ready, peal_uplink_ready(bus->uplink));
 }

@@ -9,11 +9,13 @@
 #include "base/map.h"
 #include "base/metrics.h"
 #include "proto/group.h"
+#include "proto/parcel.h"
 
 enum {
     JOIN_RETRY_MS = 2000, /* an unanswered join is asked again; joining twice is harmless */
     SYNC_PAGE = 1000,     /* groups per SYNC frame */
     SYNC_RETRY_MS = 2000, /* a sync that nobody confirmed is sent again */
+    SEND_BYTES = 65536,   /* what waits for a router is sent when it has so many */
 };
 
 struct link {
@@ -25,6 +27,7 @@ struct link {
     bool sync_waits;         /* and it was not confirmed yet */
     uint64_t sync_ms;        /* when it was sent */
     struct peal_link groups; /* that live on this router */
+    struct peal_parcel out;  /* what this turn has for the router */
 };
 
 struct group {
@@ -115,15 +118,68 @@ static void post_failed(struct peal_uplink *up, uint64_t req, enum peal_err err)
 
 /* ---- to the routers ------------------------------------------------------------------------ */
 
+/* What becomes of a frame that could not be sent. */
+static void frame_not_sent(struct peal_uplink *up, size_t link, struct peal_span bytes)
+{
+    struct peal_frame frame;
+    if (peal_frame_decode(bytes, &frame) != PEAL_OK) return; /* no memory: the request times out */
+    switch (frame.type) {
+    case PEAL_F_SYNC:
+        up->links[link].up = false; /* try on the next beat */
+        break;
+    case PEAL_F_PUBLISH:
+    case PEAL_F_FETCH:
+    case PEAL_F_MARK:
+        post_failed(up, frame.req, PEAL_EQUEUE_FULL);
+        break;
+    default: /* A join is asked again, a leave when a message comes for it. */
+        break;
+    }
+    peal_log(PEAL_LOG_DEBUG, "frame.not_sent", "link=%zu type=%s", link,
+             peal_frame_name(frame.type));
+    peal_frame_fini(&frame);
+}
+
+static void flush_link(struct peal_uplink *up, size_t link)
+{
+    struct peal_parcel *out = &up->links[link].out;
+    struct peal_span bytes;
+    size_t at = 0;
+    if (out->count == 0) return;
+    if (out->count > 1)
+        bytes = peal_parcel_finish(out, up->boot, 0);
+    else
+        peal_parcel_next(out, &at, &bytes);
+    if (up->io.send(up->io.ctx, link, bytes) != PEAL_OK)
+        for (at = 0; peal_parcel_next(out, &at, &bytes);)
+            frame_not_sent(up, link, bytes);
+    peal_parcel_clear(out);
+}
+
+static void flush_full(struct peal_uplink *up, size_t link)
+{
+    const struct peal_parcel *out = &up->links[link].out;
+    if (peal_parcel_full(out) || out->buf.size >= SEND_BYTES) flush_link(up, link);
+}
+
+/* Errors: PEAL_ENOMEM. Later ones are dealt with by frame_not_sent. */
 static enum peal_err send_frame(struct peal_uplink *up, size_t link, const struct peal_frame *frame)
 {
-    up->scratch.size = 0;
-    peal_frame_encode(frame, &up->scratch);
-    if (up->scratch.failed) {
-        peal_buf_fini(&up->scratch);
-        return PEAL_ENOMEM;
+    enum peal_err err = peal_parcel_add(&up->links[link].out, frame);
+    flush_full(up, link);
+    return err;
+}
+
+/* The same with an encoded frame. A large one is not copied. */
+static enum peal_err send_bytes(struct peal_uplink *up, size_t link, struct peal_span frame)
+{
+    if (frame.size >= SEND_BYTES) {
+        flush_link(up, link);
+        return up->io.send(up->io.ctx, link, frame);
     }
-    return up->io.send(up->io.ctx, link, peal_buf_span(&up->scratch));
+    enum peal_err err = peal_parcel_add_bytes(&up->links[link].out, frame);
+    flush_full(up, link);
+    return err;
 }
 
 static void send_join(struct peal_uplink *up, const struct pending *p)
@@ -473,7 +529,7 @@ void peal_uplink_on_order(struct peal_uplink *up, struct peal_order *o)
     case PEAL_ORDER_SEND: {
         size_t link = peal_slot_router(peal_group_slot(o->group), up->link_count);
         enum peal_err err = PEAL_ENO_ROUTER;
-        if (up->links[link].up) err = up->io.send(up->io.ctx, link, o->frame);
+        if (up->links[link].up) err = send_bytes(up, link, o->frame);
         if (err != PEAL_OK) post_failed(up, o->req, err);
         break;
     }
@@ -546,6 +602,13 @@ void peal_uplink_on_tick(struct peal_uplink *up)
     check_links(up);
 }
 
+void peal_uplink_flush(struct peal_uplink *up)
+{
+    for (size_t i = 0; i < up->link_count; i++)
+        flush_link(up, i);
+    tell_links(up);
+}
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
 struct peal_uplink *peal_uplink_new(const struct peal_uplink_io *io, uint64_t boot,
@@ -576,6 +639,7 @@ void peal_uplink_free(struct peal_uplink *up)
     for (size_t i = 0; i < up->link_count; i++) {
         PEAL_LIST_EACH(&up->links[i].groups, it, after)
         group_free(up, PEAL_FROM_LINK(it, struct group, in_link));
+        peal_parcel_fini(&up->links[i].out);
     }
     peal_map_fini(&up->groups);
     peal_map_fini(&up->pending_map);

@@ -9,6 +9,10 @@
  * node can join without asking the router. Inboxes are always asked for: their counts live
  * there. Workers check for themselves that offsets follow on.
  *
+ * What a turn has for one router leaves as one message: a BATCH of frames, or the only frame as it
+ * is. When it cannot be sent, that holds for each of its frames: a request fails, a sync is tried
+ * with the next beat, a join is asked again, a leave or beat is forgotten.
+ *
  * Thread: the bus. Source: docs/ARCHITECTURE.md, "Links". */
 #ifndef PEAL_NODE_UPLINK_H
 #define PEAL_NODE_UPLINK_H
@@ -24,7 +28,7 @@ enum { PEAL_WORKERS_MAX = 64 };
 
 struct peal_uplink_io {
     void *ctx;
-    /* Sends a frame to a router. Errors: PEAL_EQUEUE_FULL. */
+    /* Sends a frame, or a BATCH of them, to a router. Errors: PEAL_EQUEUE_FULL. */
     enum peal_err (*send)(void *ctx, size_t link, struct peal_span frame);
     /* Hands a letter to a worker, which takes a reference of its own. Errors: PEAL_EFULL. */
     enum peal_err (*post)(void *ctx, uint8_t worker, struct peal_letter *letter);
@@ -44,6 +48,8 @@ void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span 
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes);
 /* Beats, silence, joins that were not answered. At least every 250 ms. */
 void peal_uplink_on_tick(struct peal_uplink *up);
+/* Sends what waits for the routers. At the end of every turn. */
+void peal_uplink_flush(struct peal_uplink *up);
 /* True while every link is trusted. */
 bool peal_uplink_ready(const struct peal_uplink *up);
 

@@ -663,6 +663,56 @@ void peal_shard_on_done(struct peal_shard *s, struct peal_store_op *op)
 
 /* ---- input and time ---------------------------------------------------------------------- */
 
+static void on_frame(struct peal_shard *s, struct peal_node_entry *node,
+                     const struct peal_peer *peer, const struct peal_frame *frame)
+{
+    switch (frame->type) {
+    case PEAL_F_BEAT:
+        break;
+    case PEAL_F_JOIN: {
+        struct peal_position at = {.group = frame->group};
+        join(s, node, PEAL_CALL_JOIN, peer, frame->req, &at);
+        break;
+    }
+    case PEAL_F_LEAVE:
+        on_leave(s, node, frame->group);
+        break;
+    case PEAL_F_SYNC:
+        on_sync(s, node, peer, frame);
+        break;
+    case PEAL_F_PUBLISH:
+        on_publish(s, peer, frame);
+        break;
+    case PEAL_F_FETCH:
+        on_fetch(s, node, peer, frame);
+        break;
+    case PEAL_F_MARK:
+        on_mark(s, node, peer, frame);
+        break;
+    default:
+        peal_log(PEAL_LOG_WARN, "node.bad_frame", "boot=%016llx type=%s",
+                 (unsigned long long)node->boot, peal_frame_name(frame->type));
+    }
+}
+
+/* What a turn of the node's bus had for this router. One that cannot be read is like one that got
+ * lost: the others do not depend on it. */
+static void on_frames(struct peal_shard *s, struct peal_node_entry *node,
+                      const struct peal_peer *peer, const struct peal_frame *batch)
+{
+    for (size_t i = 0; i < batch->entries.count; i++) {
+        struct peal_frame frame;
+        enum peal_err err = peal_frame_decode(batch->entries.at[i], &frame);
+        if (err != PEAL_OK) {
+            peal_log(PEAL_LOG_WARN, "node.bad_frame", "boot=%016llx code=%s",
+                     (unsigned long long)node->boot, peal_err_word(err));
+            continue;
+        }
+        on_frame(s, node, peer, &frame);
+        peal_frame_fini(&frame);
+    }
+}
+
 void peal_shard_on_rpc(struct peal_shard *s, const struct peal_peer *peer, struct peal_span bytes)
 {
     unsigned char first = bytes.size > 0 ? (unsigned char)bytes.at[0] : 0;
@@ -686,33 +736,10 @@ void peal_shard_on_rpc(struct peal_shard *s, const struct peal_peer *peer, struc
     struct peal_node_entry *node = peal_table_ensure_node(&s->table, boot);
     if (node != NULL) {
         node->seen_ms = s->now_ms;
-        switch (frame.type) {
-        case PEAL_F_BEAT:
-            break;
-        case PEAL_F_JOIN: {
-            struct peal_position at = {.group = frame.group};
-            join(s, node, PEAL_CALL_JOIN, peer, frame.req, &at);
-            break;
-        }
-        case PEAL_F_LEAVE:
-            on_leave(s, node, frame.group);
-            break;
-        case PEAL_F_SYNC:
-            on_sync(s, node, peer, &frame);
-            break;
-        case PEAL_F_PUBLISH:
-            on_publish(s, peer, &frame);
-            break;
-        case PEAL_F_FETCH:
-            on_fetch(s, node, peer, &frame);
-            break;
-        case PEAL_F_MARK:
-            on_mark(s, node, peer, &frame);
-            break;
-        default:
-            peal_log(PEAL_LOG_WARN, "node.bad_frame", "boot=%016llx type=%s",
-                     (unsigned long long)boot, peal_frame_name(frame.type));
-        }
+        if (frame.type == PEAL_F_BATCH)
+            on_frames(s, node, peer, &frame);
+        else
+            on_frame(s, node, peer, &frame);
     }
     peal_frame_fini(&frame);
 }

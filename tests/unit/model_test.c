@@ -579,6 +579,7 @@ static void move_some(struct sim *s, size_t most)
             peal_uplink_on_answer(node->uplink, 0, peal_bytes_span(item.at));
             peal_bytes_unref(item.at);
         }
+        if (chance(s, 50)) peal_uplink_flush(node->uplink);
         for (int h = 0; h < HUBS; h++) {
             for (size_t i = 0; i < most && take(&node->hubs[h].letters, &item); i++) {
                 peal_hub_on_letter(&node->hubs[h].hub, item.at);
@@ -602,6 +603,7 @@ static void pass(struct sim *s, uint64_t ms)
     for (int n = 0; n < NODES; n++) {
         peal_uplink_set_time(s->nodes[n].uplink, s->now_ms);
         peal_uplink_on_tick(s->nodes[n].uplink);
+        peal_uplink_flush(s->nodes[n].uplink);
         for (int h = 0; h < HUBS; h++) {
             peal_hub_set_time(&s->nodes[n].hubs[h].hub, s->now_ms, s->now_ms);
             peal_hub_on_tick(&s->nodes[n].hubs[h].hub);

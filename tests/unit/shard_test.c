@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "proto/group.h"
+#include "proto/parcel.h"
 #include "proto/wire.h"
 #include "tests/unit/unit.h"
 
@@ -223,6 +224,43 @@ static void shard_joined_names_the_offset_after_which_messages_follow(void **sta
     peal_frame_fini(&batch);
     push(w, "{\"group\":\"room\",\"data\":3}");
     expect_message(w, 42, "3", 3);
+}
+
+static void shard_batch_of_a_node_is_taken_apart(void **state)
+{
+    struct world *w = *state;
+    struct peal_parcel parcel = {0};
+    struct peal_frame join_a = {.type = PEAL_F_JOIN, .req = 5, .group = peal_span_of("room:a")};
+    struct peal_frame join_b = {.type = PEAL_F_JOIN, .req = 6, .group = peal_span_of("room:b")};
+    struct peal_frame fetch = {.type = PEAL_F_FETCH, .req = 7, .group = peal_span_of("room:a")};
+    struct peal_frame nested = {.type = PEAL_F_BATCH, .boot = 1};
+    assert_int_equal(peal_parcel_add(&parcel, &join_a), PEAL_OK);
+    assert_int_equal(peal_parcel_add_bytes(&parcel, peal_span_of("junk")), PEAL_OK);
+    assert_int_equal(peal_parcel_add(&parcel, &nested), PEAL_OK);
+    assert_int_equal(peal_parcel_add(&parcel, &fetch), PEAL_OK);
+    assert_int_equal(peal_parcel_add(&parcel, &join_b), PEAL_OK);
+    struct peal_peer peer = node_peer(1);
+    peal_shard_on_rpc(w->shard, &peer, peal_parcel_finish(&parcel, 1, 0));
+    peal_shard_flush(w->shard);
+    peal_parcel_fini(&parcel);
+
+    /* What can be read is done, in order; both answers leave as one batch. */
+    struct peal_frame frame;
+    struct peal_frame entry;
+    assert_int_equal(w->batch_count, 1);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->batches[0]), &frame), PEAL_OK);
+    assert_int_equal(frame.entries.count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(peal_frame_decode(frame.entries.at[i], &entry), PEAL_OK);
+        assert_int_equal(entry.type, PEAL_F_JOINED);
+        assert_int_equal(entry.req, 5 + i);
+    }
+    peal_frame_fini(&frame);
+    assert_int_equal(w->reply_count, 1);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->replies[0]), &frame), PEAL_OK);
+    assert_int_equal(frame.type, PEAL_F_PAGE);
+    assert_int_equal(frame.req, 7);
+    peal_frame_fini(&frame);
 }
 
 static void shard_message_goes_once_to_each_node_that_wants_it(void **state)
@@ -586,6 +624,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(shard_link_is_answered_by_a_beat),
         TEST(shard_joined_names_the_offset_after_which_messages_follow),
+        TEST(shard_batch_of_a_node_is_taken_apart),
         TEST(shard_message_goes_once_to_each_node_that_wants_it),
         TEST(shard_list_leaves_as_one_batch_in_order),
         TEST(shard_stored_message_is_acknowledged_and_sent_after_the_commit),

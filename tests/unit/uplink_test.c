@@ -1,31 +1,50 @@
 #include "node/uplink.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
 #include "tests/unit/unit.h"
 
 /* A recorder in place of ZeroMQ and of the workers' mailboxes. */
-enum { SENT_MAX = 256, POSTED_MAX = 256 };
+enum { SENT_MAX = 4096, POSTED_MAX = 256 };
 struct world {
     struct peal_uplink *up;
     uint64_t now_ms;
     struct peal_frame sent[SENT_MAX];
     struct peal_bytes *sent_bytes[SENT_MAX];
-    size_t sent_count;
+    size_t sent_count;    /* frames */
+    size_t message_count; /* in so many messages */
+    size_t message_bytes; /* of the largest one */
+    bool send_full;
     struct peal_letter *posted[2][POSTED_MAX];
     size_t posted_count[2];
     size_t post_room[2]; /* letters that still fit */
 };
 
-static enum peal_err io_send(void *ctx, size_t link, struct peal_span frame)
+static void note_sent(struct world *w, struct peal_span frame)
 {
-    struct world *w = ctx;
-    (void)link;
     size_t i = w->sent_count++;
     assert_true(i < SENT_MAX);
     w->sent_bytes[i] = peal_bytes_new(frame.at, frame.size);
     assert_int_equal(peal_frame_decode(peal_bytes_span(w->sent_bytes[i]), &w->sent[i]), PEAL_OK);
+}
+
+static enum peal_err io_send(void *ctx, size_t link, struct peal_span bytes)
+{
+    struct world *w = ctx;
+    struct peal_frame frame;
+    (void)link;
+    if (w->send_full) return PEAL_EQUEUE_FULL;
+    w->message_count++;
+    if (bytes.size > w->message_bytes) w->message_bytes = bytes.size;
+    assert_int_equal(peal_frame_decode(bytes, &frame), PEAL_OK);
+    if (frame.type == PEAL_F_BATCH)
+        for (size_t i = 0; i < frame.entries.count; i++)
+            note_sent(w, frame.entries.at[i]);
+    else
+        note_sent(w, bytes);
+    peal_frame_fini(&frame);
     return PEAL_OK;
 }
 
@@ -46,6 +65,7 @@ static void forget(struct world *w)
         peal_bytes_unref(w->sent_bytes[i]);
     }
     w->sent_count = 0;
+    w->message_count = 0;
     for (size_t worker = 0; worker < 2; worker++) {
         for (size_t i = 0; i < w->posted_count[worker]; i++)
             peal_letter_unref(w->posted[worker][i]);
@@ -79,6 +99,7 @@ static void pass(struct world *w, uint64_t ms)
     w->now_ms += ms;
     peal_uplink_set_time(w->up, w->now_ms);
     peal_uplink_on_tick(w->up);
+    peal_uplink_flush(w->up);
 }
 
 /* What the router says: a batch with at most one entry. */
@@ -96,6 +117,7 @@ static void batch(struct world *w, uint64_t boot, uint64_t seq, const struct pea
     }
     peal_frame_encode(&f, &outer);
     peal_uplink_on_batch(w->up, 0, peal_buf_span(&outer));
+    peal_uplink_flush(w->up);
     peal_buf_fini(&inner);
     peal_buf_fini(&outer);
 }
@@ -120,11 +142,37 @@ static uint64_t req_of(uint8_t worker, uint64_t number)
     return (uint64_t)worker << PEAL_REQ_WORKER_SHIFT | number;
 }
 
-static void order(struct world *w, enum peal_order_kind kind, uint8_t worker, uint64_t req,
-                  const char *group)
+/* One of several in a turn. */
+static void order_more(struct world *w, enum peal_order_kind kind, uint8_t worker, uint64_t req,
+                       const char *group)
 {
     peal_uplink_on_order(
         w->up, peal_order_new(kind, worker, req, peal_span_of(group), (struct peal_span){0}));
+}
+
+static void order(struct world *w, enum peal_order_kind kind, uint8_t worker, uint64_t req,
+                  const char *group)
+{
+    order_more(w, kind, worker, req, group);
+    peal_uplink_flush(w->up);
+}
+
+/* A request of a worker, of the given type. */
+static void request(struct world *w, enum peal_frame_type type, uint64_t req, const char *group,
+                    size_t entry_size)
+{
+    struct peal_buf buf = {0};
+    char *entry = calloc(1, entry_size + 1);
+    struct peal_span span = peal_span_make(entry, entry_size);
+    struct peal_frame frame = {.type = type, .req = req, .group = peal_span_of(group)};
+    frame.entries.at = &span;
+    frame.entries.count = 1;
+    peal_frame_encode(&frame, &buf);
+    peal_uplink_on_order(w->up,
+                         peal_order_new(PEAL_ORDER_SEND, (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT),
+                                        req, peal_span_of(group), peal_buf_span(&buf)));
+    peal_buf_fini(&buf);
+    free(entry);
 }
 
 static void joined(struct world *w, uint64_t seq, uint64_t req, const char *group, uint64_t epoch,
@@ -142,6 +190,16 @@ static const struct peal_frame *last_sent(const struct world *w)
 {
     assert_true(w->sent_count > 0);
     return &w->sent[w->sent_count - 1];
+}
+
+/* The router has taken the SYNC with this seq. */
+static void confirm(struct world *w, uint64_t seq)
+{
+    struct peal_frame synced = {.type = PEAL_F_SYNCED, .seq = seq};
+    struct peal_buf buf = {0};
+    peal_frame_encode(&synced, &buf);
+    peal_uplink_on_answer(w->up, 0, peal_buf_span(&buf));
+    peal_buf_fini(&buf);
 }
 
 static void uplink_is_not_ready_until_a_beat_was_heard_and_answered_by_a_sync(void **state)
@@ -327,11 +385,7 @@ static void uplink_sync_that_nobody_confirms_is_sent_again(void **state)
     pass(w, 2500);
     assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
     assert_true(w->sent[0].seq > first);
-    struct peal_frame synced = {.type = PEAL_F_SYNCED, .seq = w->sent[0].seq};
-    struct peal_buf buf = {0};
-    peal_frame_encode(&synced, &buf);
-    peal_uplink_on_answer(w->up, 0, peal_buf_span(&buf));
-    peal_buf_fini(&buf);
+    confirm(w, w->sent[0].seq);
     batch(w, 5, 0, NULL);
     forget(w);
     pass(w, 2500);
@@ -351,6 +405,121 @@ static void uplink_garbage_from_the_link_is_no_crash_but_a_sync(void **state)
     peal_uplink_on_answer(w->up, 0, peal_span_of("junk"));
 }
 
+static void uplink_turn_leaves_as_one_message_in_order(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    forget(w);
+    order_more(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "a");
+    request(w, PEAL_F_FETCH, req_of(0, 2), "a", 0);
+    order_more(w, PEAL_ORDER_LEAVE, 0, 0, "a");
+    order_more(w, PEAL_ORDER_JOIN, 1, req_of(1, 3), "a");
+    assert_int_equal(w->message_count, 0);
+    peal_uplink_flush(w->up);
+    assert_int_equal(w->message_count, 1);
+    static const enum peal_frame_type expected[] = {PEAL_F_JOIN, PEAL_F_FETCH, PEAL_F_LEAVE,
+                                                    PEAL_F_JOIN};
+    assert_int_equal(w->sent_count, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(w->sent[i].type, expected[i]);
+    assert_true(w->sent[1].req == req_of(0, 2));
+    assert_true(w->sent[3].req == req_of(1, 3));
+    peal_uplink_flush(w->up);
+    assert_int_equal(w->message_count, 1); /* nothing is sent twice */
+}
+
+static void uplink_many_joins_leave_in_bounded_messages(void **state)
+{
+    struct world *w = *state;
+    enum { COUNT = 3000 };
+    char name[32];
+    batch(w, 5, 0, NULL);
+    forget(w);
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(name, sizeof name, "room:%d", i);
+        order_more(w, PEAL_ORDER_JOIN, 0, req_of(0, 1 + (uint64_t)i), name);
+    }
+    peal_uplink_flush(w->up);
+    assert_int_equal(w->sent_count, COUNT);
+    assert_in_range(w->message_count, 3, 6);
+    assert_in_range(w->message_bytes, 1, 70000);
+    for (uint64_t i = 0; i < COUNT; i++)
+        assert_true(w->sent[i].req == req_of(0, 1 + i));
+}
+
+static void uplink_large_request_follows_what_waits_before_it(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    forget(w);
+    order_more(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "a");
+    request(w, PEAL_F_PUBLISH, req_of(0, 2), "a", 100000);
+    assert_int_equal(w->sent_count, 2);
+    assert_int_equal(w->sent[0].type, PEAL_F_JOIN);
+    assert_int_equal(w->sent[1].type, PEAL_F_PUBLISH);
+    w->send_full = true;
+    request(w, PEAL_F_PUBLISH, req_of(0, 3), "a", 100000);
+    assert_int_equal(w->posted_count[0], 1);
+    assert_true(w->posted[0][0]->frame.req == req_of(0, 3));
+    assert_int_equal(w->posted[0][0]->frame.code, PEAL_EQUEUE_FULL);
+}
+
+static void uplink_batch_that_cannot_be_sent_is_that_for_each_frame(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    confirm(w, w->sent[0].seq);
+    forget(w);
+    w->send_full = true;
+    order_more(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "a");
+    request(w, PEAL_F_FETCH, req_of(0, 2), "a", 0);
+    request(w, PEAL_F_MARK, req_of(1, 3), "a", 0);
+    request(w, PEAL_F_MARK, 0, "a", 0);
+    request(w, PEAL_F_PUBLISH, req_of(1, 4), "a", 10);
+    order_more(w, PEAL_ORDER_JOIN, 0, req_of(0, 5), "b");
+    order_more(w, PEAL_ORDER_LEAVE, 0, 0, "b");
+    peal_uplink_flush(w->up);
+    /* The requests fail at once, of both workers; joins say nothing yet. */
+    assert_int_equal(w->posted_count[0], 1);
+    assert_true(w->posted[0][0]->frame.req == req_of(0, 2));
+    assert_int_equal(w->posted[0][0]->frame.code, PEAL_EQUEUE_FULL);
+    assert_int_equal(w->posted_count[1], 2);
+    assert_true(w->posted[1][0]->frame.req == req_of(1, 3));
+    assert_true(w->posted[1][1]->frame.req == req_of(1, 4));
+    assert_true(peal_uplink_ready(w->up));
+    /* The join is asked again, the one that was taken back is not, and the requests are not. */
+    forget(w);
+    w->send_full = false;
+    pass(w, 2500);
+    size_t joins = 0;
+    for (size_t i = 0; i < w->sent_count; i++) {
+        assert_int_not_equal(w->sent[i].type, PEAL_F_FETCH);
+        if (w->sent[i].type != PEAL_F_JOIN) continue;
+        assert_true(w->sent[i].req == req_of(0, 1));
+        joins++;
+    }
+    assert_int_equal(joins, 1);
+}
+
+static void uplink_sync_that_cannot_be_sent_is_tried_on_the_next_beat(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    forget(w);
+    w->send_full = true;
+    batch(w, 5, 9, NULL);
+    assert_false(peal_uplink_ready(w->up));
+    assert_int_equal(w->posted_count[0], 1);
+    assert_true(w->posted[0][0]->degraded);
+    w->send_full = false;
+    batch(w, 5, 9, NULL);
+    assert_true(peal_uplink_ready(w->up));
+    assert_int_equal(last_sent(w)->type, PEAL_F_SYNC);
+    assert_int_equal(last_sent(w)->positions.count, 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -367,6 +536,11 @@ int main(void)
         TEST(uplink_full_worker_is_told_that_letters_were_lost),
         TEST(uplink_sync_that_nobody_confirms_is_sent_again),
         TEST(uplink_garbage_from_the_link_is_no_crash_but_a_sync),
+        TEST(uplink_turn_leaves_as_one_message_in_order),
+        TEST(uplink_many_joins_leave_in_bounded_messages),
+        TEST(uplink_large_request_follows_what_waits_before_it),
+        TEST(uplink_batch_that_cannot_be_sent_is_that_for_each_frame),
+        TEST(uplink_sync_that_cannot_be_sent_is_tried_on_the_next_beat),
     };
     return cmocka_run_group_tests_name("uplink", tests, NULL, NULL);
 }
