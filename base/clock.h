@@ -19,4 +19,12 @@ enum { PEAL_ULID_SIZE = 26 };
  * Source: github.com/ulid/spec. */
 void peal_ulid(char out[PEAL_ULID_SIZE], uint64_t wall_ms);
 
+/* The same for who makes many: random bytes are asked of the system for some dozens at once. A
+ * zeroed struct is a fresh one; one owner. */
+struct peal_ulids {
+    uint32_t left; /* bytes not used yet */
+    unsigned char random[1024];
+};
+void peal_ulids_next(struct peal_ulids *ulids, char out[PEAL_ULID_SIZE], uint64_t wall_ms);
+
 #endif

@@ -2,13 +2,16 @@
  * peal_frame, `frames` says which fields a type carries and in which order. The envelope has a
  * table of the same kind.
  *
- * msgpack-c packs. Reading is done by a cursor of our own instead of msgpack-c's unpacker: the
- * counts that a sender declares have to be checked against the bytes that are left before
- * anything is allocated, and once that walk exists it is the whole decoder. It allocates nothing
- * but a frame's lists. A unit test holds it against msgpack-c's own unpacker. */
+ * Reading is done by a cursor of our own instead of msgpack-c's unpacker: the counts that a sender
+ * declares have to be checked against the bytes that are left before anything is allocated, and
+ * once that walk exists it is the whole decoder. It allocates nothing but a frame's lists.
+ *
+ * Writing is done here as well: a frame is a dozen numbers and spans, and msgpack-c's packer calls
+ * back into the buffer two times for each of them. Here the room is reserved once for all. Unit
+ * tests hold both against msgpack-c. */
 #include "proto/wire.h"
 
-#include <msgpack.h>
+#include <endian.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -36,11 +39,27 @@ static size_t left(const struct cursor *c)
 static bool take_number(struct cursor *c, size_t size, uint64_t *out)
 {
     if (left(c) < size) return false;
-    uint64_t number = 0;
-    for (size_t i = 0; i < size; i++)
-        number = number << 8 | c->at[i];
+    uint16_t two;
+    uint32_t four;
+    uint64_t eight;
+    switch (size) {
+    case 1:
+        *out = c->at[0];
+        break;
+    case 2:
+        memcpy(&two, c->at, sizeof two);
+        *out = be16toh(two);
+        break;
+    case 4:
+        memcpy(&four, c->at, sizeof four);
+        *out = be32toh(four);
+        break;
+    default:
+        PEAL_ASSERT(size == 8);
+        memcpy(&eight, c->at, sizeof eight);
+        *out = be64toh(eight);
+    }
     c->at += size;
-    *out = number;
     return true;
 }
 
@@ -178,29 +197,77 @@ struct field {
     size_t max; /* bytes of a K_SPAN, 0 = any */
 };
 
-static int buf_write(void *ctx, const char *at, size_t size)
+/* The most bytes that a number, an array's head and a span take. */
+enum { NUMBER_MAX = 9, COUNT_MAX = 5 };
+
+static size_t span_max(struct peal_span span)
 {
-    peal_buf_add(ctx, at, size);
-    return 0; /* a failure is remembered by the buffer */
+    return 5 + span.size;
 }
 
-static void pack_to_buf(msgpack_packer *pk, struct peal_buf *out)
+/* The put functions write to where there is room and return the place behind. */
+
+static char *put_byte(char *at, unsigned byte)
 {
-    msgpack_packer_init(pk, out, buf_write);
+    *at = (char)byte;
+    return at + 1;
 }
 
-static void pack_span(msgpack_packer *pk, struct peal_span span)
+static char *put_16(char *at, unsigned format, uint64_t number)
 {
-    if (span.at == NULL) {
-        msgpack_pack_nil(pk);
-        return;
-    }
-    msgpack_pack_bin(pk, span.size);
-    if (span.size > 0) msgpack_pack_bin_body(pk, span.at, span.size);
+    uint16_t big = htobe16((uint16_t)number);
+    memcpy(put_byte(at, format), &big, sizeof big);
+    return at + 1 + sizeof big;
+}
+
+static char *put_32(char *at, unsigned format, uint64_t number)
+{
+    uint32_t big = htobe32((uint32_t)number);
+    memcpy(put_byte(at, format), &big, sizeof big);
+    return at + 1 + sizeof big;
+}
+
+static char *put_u64(char *at, uint64_t number)
+{
+    if (number < 0x80) return put_byte(at, (unsigned)number);
+    if (number <= UINT8_MAX) return put_byte(put_byte(at, 0xcc), (unsigned)number);
+    if (number <= UINT16_MAX) return put_16(at, 0xcd, number);
+    if (number <= UINT32_MAX) return put_32(at, 0xce, number);
+    uint64_t big = htobe64(number);
+    memcpy(put_byte(at, 0xcf), &big, sizeof big);
+    return at + 1 + sizeof big;
+}
+
+static char *put_array(char *at, size_t count)
+{
+    if (count < 16) return put_byte(at, 0x90 | (unsigned)count);
+    if (count <= UINT16_MAX) return put_16(at, 0xdc, count);
+    return put_32(at, 0xdd, count);
+}
+
+static char *put_span(char *at, struct peal_span span)
+{
+    if (span.at == NULL) return put_byte(at, 0xc0);
+    if (span.size <= UINT8_MAX)
+        at = put_byte(put_byte(at, 0xc4), (unsigned)span.size);
+    else if (span.size <= UINT16_MAX)
+        at = put_16(at, 0xc5, span.size);
+    else
+        at = put_32(at, 0xc6, span.size);
+    memcpy(at, span.at, span.size);
+    return at + span.size;
 }
 
 static bool read_span(struct cursor *c, size_t max, struct peal_span *out)
 {
+    /* What our own encoder writes; the rest is legal and rare. */
+    if (left(c) >= 2 && c->at[0] == 0xc4 && c->at[1] <= left(c) - 2) {
+        size_t size = c->at[1];
+        if (max != 0 && size > max) return false;
+        *out = peal_span_make(c->at + 2, size);
+        c->at += 2 + size;
+        return true;
+    }
     struct token token;
     if (!take(c, &token)) return false;
     if (token.kind == T_NIL) {
@@ -215,6 +282,10 @@ static bool read_span(struct cursor *c, size_t max, struct peal_span *out)
 
 static bool read_u64(struct cursor *c, uint64_t *out)
 {
+    if (left(c) > 0 && *c->at < 0x80) {
+        *out = *c->at++;
+        return true;
+    }
     struct token token;
     if (!take(c, &token) || token.kind != T_UINT) return false;
     *out = token.number;
@@ -333,37 +404,57 @@ static size_t field_count(const signed char *list)
     return n;
 }
 
-static void pack_field(msgpack_packer *pk, const struct field *field,
-                       const struct peal_frame *frame)
+static size_t field_max(const struct field *field, const struct peal_frame *frame)
+{
+    size_t size = COUNT_MAX;
+    switch (field->kind) {
+    case K_U64:
+        return NUMBER_MAX;
+    case K_SPAN:
+        return span_max(*(const struct peal_span *)(const void *)((const char *)frame + field->at));
+    case K_SPANS:
+        for (size_t i = 0; i < frame->entries.count; i++)
+            size += span_max(frame->entries.at[i]);
+        return size;
+    case K_NUMBERS:
+        return size + frame->offsets.count * NUMBER_MAX;
+    case K_POSITIONS:
+        for (size_t i = 0; i < frame->positions.count; i++)
+            size += COUNT_MAX + span_max(frame->positions.at[i].group) + 2 * NUMBER_MAX;
+        return size;
+    }
+    return size;
+}
+
+static char *put_field(char *to, const struct field *field, const struct peal_frame *frame)
 {
     const void *at = (const char *)frame + field->at;
     switch (field->kind) {
     case K_U64:
-        msgpack_pack_uint64(pk, *(const uint64_t *)at);
-        return;
+        return put_u64(to, *(const uint64_t *)at);
     case K_SPAN:
-        pack_span(pk, *(const struct peal_span *)at);
-        return;
+        return put_span(to, *(const struct peal_span *)at);
     case K_SPANS:
-        msgpack_pack_array(pk, frame->entries.count);
+        to = put_array(to, frame->entries.count);
         for (size_t i = 0; i < frame->entries.count; i++)
-            pack_span(pk, frame->entries.at[i]);
-        return;
+            to = put_span(to, frame->entries.at[i]);
+        return to;
     case K_NUMBERS:
-        msgpack_pack_array(pk, frame->offsets.count);
+        to = put_array(to, frame->offsets.count);
         for (size_t i = 0; i < frame->offsets.count; i++)
-            msgpack_pack_uint64(pk, frame->offsets.at[i]);
-        return;
+            to = put_u64(to, frame->offsets.at[i]);
+        return to;
     case K_POSITIONS:
-        msgpack_pack_array(pk, frame->positions.count);
+        to = put_array(to, frame->positions.count);
         for (size_t i = 0; i < frame->positions.count; i++) {
-            msgpack_pack_array(pk, 3);
-            pack_span(pk, frame->positions.at[i].group);
-            msgpack_pack_uint64(pk, frame->positions.at[i].epoch);
-            msgpack_pack_uint64(pk, frame->positions.at[i].offset);
+            to = put_array(to, 3);
+            to = put_span(to, frame->positions.at[i].group);
+            to = put_u64(to, frame->positions.at[i].epoch);
+            to = put_u64(to, frame->positions.at[i].offset);
         }
-        return;
+        return to;
     }
+    return to;
 }
 
 void peal_frame_encode(const struct peal_frame *frame, struct peal_buf *out)
@@ -371,12 +462,17 @@ void peal_frame_encode(const struct peal_frame *frame, struct peal_buf *out)
     PEAL_ASSERT(frame->type > 0);
     PEAL_ASSERT(frame->type < PEAL_FRAME_TYPES);
     const signed char *list = frames[frame->type].fields;
-    msgpack_packer pk;
-    pack_to_buf(&pk, out);
-    msgpack_pack_array(&pk, 1 + field_count(list));
-    msgpack_pack_uint64(&pk, (uint64_t)frame->type);
+    size_t room = COUNT_MAX + NUMBER_MAX;
+    for (const signed char *it = list; *it != F_END; it++)
+        room += field_max(&fields[*it], frame);
+    char *begin = peal_buf_reserve(out, room);
+    if (begin == NULL) return;
+    char *to = put_array(begin, 1 + field_count(list));
+    to = put_u64(to, (uint64_t)frame->type);
     for (; *list != F_END; list++)
-        pack_field(&pk, &fields[*list], frame);
+        to = put_field(to, &fields[*list], frame);
+    PEAL_ASSERT((size_t)(to - begin) <= room);
+    out->size += (size_t)(to - begin);
 }
 
 struct peal_bytes *peal_frame_bytes(const struct peal_frame *frame, struct peal_buf *scratch)
@@ -505,18 +601,24 @@ enum { ENVELOPE_FIELDS = sizeof envelope_fields / sizeof envelope_fields[0] };
 
 void peal_envelope_encode(const struct peal_envelope *env, struct peal_buf *out)
 {
-    msgpack_packer pk;
-    pack_to_buf(&pk, out);
-    msgpack_pack_array(&pk, 2 + ENVELOPE_FIELDS);
-    msgpack_pack_uint64(&pk, ENVELOPE_VERSION);
-    msgpack_pack_uint64(&pk, (uint64_t)env->data_kind);
+    size_t room = COUNT_MAX + 2 * NUMBER_MAX + ENVELOPE_FIELDS * NUMBER_MAX + env->id.size +
+                  env->group.size + env->event.size + env->data.size + env->from.size +
+                  env->collapse.size + env->trace.size;
+    _Static_assert((int)NUMBER_MAX >= (int)COUNT_MAX, "a span's head is no larger than a number");
+    char *begin = peal_buf_reserve(out, room);
+    if (begin == NULL) return;
+    char *to = put_array(begin, 2 + ENVELOPE_FIELDS);
+    to = put_u64(to, ENVELOPE_VERSION);
+    to = put_u64(to, (uint64_t)env->data_kind);
     for (size_t i = 0; i < ENVELOPE_FIELDS; i++) {
         const void *at = (const char *)env + envelope_fields[i].at;
         if (envelope_fields[i].kind == K_U64)
-            msgpack_pack_uint64(&pk, *(const uint64_t *)at);
+            to = put_u64(to, *(const uint64_t *)at);
         else
-            pack_span(&pk, *(const struct peal_span *)at);
+            to = put_span(to, *(const struct peal_span *)at);
     }
+    PEAL_ASSERT((size_t)(to - begin) <= room);
+    out->size += (size_t)(to - begin);
 }
 
 enum peal_err peal_envelope_decode(struct peal_span bytes, struct peal_envelope *out)

@@ -37,7 +37,8 @@ struct peal_shard {
     struct peal_dedup dedup;
     struct peal_link waiting; /* of struct peal_store_op */
     size_t waiting_count;
-    size_t store_bytes;      /* of messages handed to the store and not done */
+    size_t store_bytes; /* of messages handed to the store and not done */
+    struct peal_ulids ulids;
     struct peal_buf scratch; /* encodings that are sent at once */
 };
 
@@ -152,8 +153,9 @@ static void receipt_of(const struct peal_envelope *env, uint64_t flags, struct p
                                .flags = flags};
 }
 
-static void publish_live(struct peal_shard *s, struct peal_envelope *env, struct peal_call *call,
-                         size_t index)
+/* g is the group's entry, or NULL when there is none yet. */
+static void publish_live(struct peal_shard *s, struct peal_group_entry *g,
+                         struct peal_envelope *env, struct peal_call *call, size_t index)
 {
     struct peal_frame receipt;
     bool given = (env->flags & PEAL_MSG_ID_GIVEN) != 0;
@@ -164,7 +166,7 @@ static void publish_live(struct peal_shard *s, struct peal_envelope *env, struct
         call_result(s, call, index, &receipt);
         return;
     }
-    struct peal_group_entry *g = peal_table_ensure_group(&s->table, env->group);
+    if (g == NULL) g = peal_table_ensure_group(&s->table, env->group);
     if (g == NULL) {
         call_refused(s, call, index, PEAL_ENOMEM, "out of memory", "");
         return;
@@ -173,12 +175,13 @@ static void publish_live(struct peal_shard *s, struct peal_envelope *env, struct
     env->offset = g->head + 1;
     s->scratch.size = 0;
     peal_envelope_encode(env, &s->scratch);
-    struct peal_bytes *envelope = NULL;
+    bool keeps = peal_policy_keeps(g->policy);
+    struct peal_bytes *kept = NULL;
     if (s->scratch.failed)
         peal_buf_fini(&s->scratch);
-    else
-        envelope = peal_bytes_new(s->scratch.at, s->scratch.size);
-    if (envelope == NULL) {
+    else if (keeps)
+        kept = peal_bytes_new(s->scratch.at, s->scratch.size);
+    if (s->scratch.at == NULL || (keeps && kept == NULL)) {
         peal_table_rest(&s->table, g);
         call_refused(s, call, index, PEAL_ENOMEM, "out of memory", "");
         return;
@@ -186,40 +189,38 @@ static void publish_live(struct peal_shard *s, struct peal_envelope *env, struct
     g->head++;
     peal_count(PEAL_M_NUMBERED, 1);
     if (given) peal_dedup_add(&s->dedup, env->group, env->id, s->now_ms, env->epoch, env->offset);
-    struct peal_frame message = {.type = PEAL_F_MESSAGE, .envelope = peal_bytes_span(envelope)};
+    struct peal_frame message = {.type = PEAL_F_MESSAGE, .envelope = peal_buf_span(&s->scratch)};
     peal_table_fan_out(&s->table, g, &message);
-    peal_table_keep(&s->table, g, envelope);
+    if (keeps) peal_table_keep(&s->table, g, kept);
+    peal_bytes_unref(kept);
     peal_table_rest(&s->table, g);
-    peal_bytes_unref(envelope);
+    if (call == NULL) return;
     receipt_of(env, 0, &receipt);
     call_result(s, call, index, &receipt);
 }
 
-/* env's spans must live until this returns. */
+/* env's spans must live until this returns; its group is a name. */
 static void publish(struct peal_shard *s, struct peal_envelope *env, struct peal_call *call,
                     size_t index)
 {
     char ulid[PEAL_ULID_SIZE];
     peal_count(PEAL_M_ACCEPTED, 1);
-    enum peal_err err = peal_name_check(env->group);
-    if (err != PEAL_OK) {
-        call_refused(s, call, index, err, "group must be 1..200 bytes of UTF-8 without controls",
-                     "group");
-        return;
-    }
     env->ts_ms = s->wall_ms;
     env->epoch = 0;
     env->offset = 0;
     if (env->id.size == 0) {
-        peal_ulid(ulid, s->wall_ms);
+        peal_ulids_next(&s->ulids, ulid, s->wall_ms);
         env->id = peal_span_make(ulid, sizeof ulid);
         env->flags &= ~(uint64_t)PEAL_MSG_ID_GIVEN;
     }
-    const struct peal_config_group *policy = peal_group_policy(s->config, env->group);
+    /* The entry knows the policy; without one the patterns are walked. */
+    struct peal_group_entry *g = peal_table_find_group(&s->table, env->group);
+    const struct peal_config_group *policy =
+        g != NULL ? g->policy : peal_group_policy(s->config, env->group);
     if (policy->durable)
         publish_durable(s, env, policy, call, index);
     else
-        publish_live(s, env, call, index);
+        publish_live(s, g, env, call, index);
 }
 
 static void publish_items(struct peal_shard *s, struct peal_publish_request *request,
@@ -319,11 +320,15 @@ static void on_publish(struct peal_shard *s, const struct peal_peer *peer,
     }
     for (size_t i = 0; i < frame->entries.count; i++) {
         struct peal_envelope env;
-        if (peal_envelope_decode(frame->entries.at[i], &env) == PEAL_OK) {
-            publish(s, &env, call, i);
-        } else {
+        if (peal_envelope_decode(frame->entries.at[i], &env) != PEAL_OK) {
             peal_count(PEAL_M_ACCEPTED, 1);
             call_refused(s, call, i, PEAL_EBAD_MESSAGE, "not an envelope", "");
+        } else if (peal_name_check(env.group) != PEAL_OK) {
+            peal_count(PEAL_M_ACCEPTED, 1);
+            call_refused(s, call, i, PEAL_EBAD_GROUP,
+                         "group must be 1..200 bytes of UTF-8 without controls", "group");
+        } else {
+            publish(s, &env, call, i);
         }
     }
 }

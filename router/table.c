@@ -40,48 +40,30 @@ struct peal_node_entry *peal_table_ensure_node(struct peal_table *t, uint64_t bo
 
 void peal_table_send(struct peal_table *t, struct peal_node_entry *node)
 {
-    struct peal_span entries[PEAL_BATCH_ENTRIES_MAX];
-    for (size_t i = 0; i < node->batch_count; i++)
-        entries[i] = peal_bytes_span(node->batch[i]);
-    if (node->batch_count > 0) node->seq++;
-    struct peal_frame batch = {.type = PEAL_F_BATCH, .boot = t->boot, .seq = node->seq};
-    batch.entries.at = entries;
-    batch.entries.count = node->batch_count;
-    t->scratch.size = 0;
-    peal_frame_encode(&batch, &t->scratch);
-    if (t->scratch.failed) {
-        /* The sequence has moved on: the node notices the loss and syncs. */
-        peal_buf_fini(&t->scratch);
-    } else {
-        t->topic(t->ctx, node->boot, peal_buf_span(&t->scratch));
+    if (node->out.count > 0) {
+        t->topic(t->ctx, node->boot, peal_parcel_finish(&node->out, t->boot, ++node->seq));
+        peal_parcel_clear(&node->out);
+        peal_list_remove(&node->dirty);
+        return;
     }
-    for (size_t i = 0; i < node->batch_count; i++)
-        peal_bytes_unref(node->batch[i]);
-    node->batch_count = 0;
-    node->batch_bytes = 0;
-    peal_list_remove(&node->dirty);
-}
-
-static void append_to_batch(struct peal_table *t, struct peal_node_entry *node,
-                            struct peal_bytes *entry)
-{
-    if (node->batch_count == PEAL_BATCH_ENTRIES_MAX || node->batch_bytes >= PEAL_BATCH_BYTES_MAX)
-        peal_table_send(t, node);
-    node->batch[node->batch_count++] = peal_bytes_ref(entry);
-    node->batch_bytes += entry->size;
-    if (peal_list_empty(&node->dirty)) peal_list_append(&t->dirty, &node->dirty);
+    struct peal_frame beat = {.type = PEAL_F_BATCH, .boot = t->boot, .seq = node->seq};
+    t->scratch.size = 0;
+    peal_frame_encode(&beat, &t->scratch);
+    if (t->scratch.failed)
+        peal_buf_fini(&t->scratch); /* the next one is a second away */
+    else
+        t->topic(t->ctx, node->boot, peal_buf_span(&t->scratch));
 }
 
 void peal_table_tell(struct peal_table *t, struct peal_node_entry *node,
                      const struct peal_frame *frame)
 {
-    struct peal_bytes *entry = peal_frame_bytes(frame, &t->scratch);
-    if (entry == NULL) {
+    if (peal_parcel_full(&node->out)) peal_table_send(t, node);
+    if (peal_parcel_add(&node->out, frame) != PEAL_OK) {
         node->seq++; /* lost here: let the node notice */
         return;
     }
-    append_to_batch(t, node, entry);
-    peal_bytes_unref(entry);
+    if (peal_list_empty(&node->dirty)) peal_list_append(&t->dirty, &node->dirty);
 }
 
 /* ---- groups and rows ------------------------------------------------------------------- */
@@ -181,8 +163,7 @@ static void drop_node(struct peal_table *t, struct peal_node_entry *node, const 
              why);
     PEAL_LIST_EACH(&node->rows, it, after)
     peal_table_remove_row(t, PEAL_FROM_LINK(it, struct peal_row, in_node));
-    for (size_t i = 0; i < node->batch_count; i++)
-        peal_bytes_unref(node->batch[i]);
+    peal_parcel_fini(&node->out);
     peal_list_remove(&node->dirty);
     peal_map_remove(&t->nodes, &node->node);
     peal_count(PEAL_M_NODES, -1);
@@ -241,20 +222,12 @@ static void history_age(struct peal_table *t)
         peal_table_rest(t, g);
     }
 }
+
 void peal_table_fan_out(struct peal_table *t, struct peal_group_entry *g,
                         const struct peal_frame *frame)
 {
-    if (g->row_count == 0) return;
-    struct peal_bytes *entry = peal_frame_bytes(frame, &t->scratch);
     PEAL_LIST_EACH(&g->rows, it, after)
-    {
-        struct peal_node_entry *node = PEAL_FROM_LINK(it, struct peal_row, in_group)->owner;
-        if (entry != NULL)
-            append_to_batch(t, node, entry);
-        else
-            node->seq++; /* lost for want of memory: the nodes notice and sync */
-    }
-    peal_bytes_unref(entry);
+    peal_table_tell(t, PEAL_FROM_LINK(it, struct peal_row, in_group)->owner, frame);
 }
 
 void peal_table_flush(struct peal_table *t)

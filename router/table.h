@@ -20,13 +20,8 @@
 #include "base/config.h"
 #include "base/list.h"
 #include "base/map.h"
-#include "proto/wire.h"
+#include "proto/parcel.h"
 #include "router/history.h"
-
-enum {
-    PEAL_BATCH_ENTRIES_MAX = 1024,      /* of one BATCH; more start the next one */
-    PEAL_BATCH_BYTES_MAX = 1024 * 1024, /* likewise */
-};
 
 struct peal_group_entry {
     struct peal_map_node node;
@@ -53,9 +48,7 @@ struct peal_node_entry {
     uint64_t sync_named; /* groups that they named so far */
     struct peal_link rows;
     struct peal_link dirty; /* in table->dirty while a batch waits */
-    struct peal_bytes *batch[PEAL_BATCH_ENTRIES_MAX];
-    size_t batch_count;
-    size_t batch_bytes;
+    struct peal_parcel out; /* the batch that waits */
 };
 
 struct peal_row {

@@ -31,7 +31,6 @@ WRAPPERS = {
     "czmq.h": [],
     "lmdb.h": ["storage/db.c"],
     "msgpack": [
-        "proto/wire.c",
         "proto/packed.c",
         "proto/publish.c",
         "proto/door.c",

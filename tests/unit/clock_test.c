@@ -58,6 +58,22 @@ static void ulid_begins_with_its_time(void **state)
     }
 }
 
+static void ulids_of_one_source_differ_also_across_its_blocks(void **state)
+{
+    (void)state;
+    enum { COUNT = 1000 };
+    static char ids[COUNT][PEAL_ULID_SIZE];
+    struct peal_ulids ulids = {0};
+    for (int i = 0; i < COUNT; i++) {
+        peal_ulids_next(&ulids, ids[i], 1469918176385);
+        assert_memory_equal(ids[i], "01ARYZ6S41", 10);
+        for (int j = 0; j < 10; j++)
+            assert_non_null(memchr("0123456789ABCDEFGHJKMNPQRSTVWXYZ", ids[i][10 + j], 32));
+        for (int j = 0; j < i; j++)
+            assert_memory_not_equal(ids[i], ids[j], PEAL_ULID_SIZE);
+    }
+}
+
 static void ulid_is_crockford_base_32_and_random_behind_its_time(void **state)
 {
     (void)state;
@@ -89,6 +105,7 @@ int main(void)
         cmocka_unit_test(clock_wall_is_milliseconds_since_1970),
         cmocka_unit_test(random_u64_is_never_zero_and_does_not_repeat),
         cmocka_unit_test(ulid_begins_with_its_time),
+        cmocka_unit_test(ulids_of_one_source_differ_also_across_its_blocks),
         cmocka_unit_test(ulid_is_crockford_base_32_and_random_behind_its_time),
         cmocka_unit_test(ulid_writes_26_bytes_and_no_nul),
     };

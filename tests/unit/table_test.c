@@ -167,10 +167,10 @@ static void table_full_batch_leaves_at_once(void **state)
     struct world *w = *state;
     struct peal_group_entry *g = group(w, "room");
     assert_int_equal(peal_table_add_row(g, node(w, 1)), PEAL_OK);
-    for (uint64_t i = 1; i <= PEAL_BATCH_ENTRIES_MAX + 1; i++)
+    for (uint64_t i = 1; i <= PEAL_PARCEL_ENTRIES + 1; i++)
         fan_out(w, g, i);
     assert_int_equal(w->sent_count, 1);
-    assert_int_equal(w->sent[0].batch.entries.count, PEAL_BATCH_ENTRIES_MAX);
+    assert_int_equal(w->sent[0].batch.entries.count, PEAL_PARCEL_ENTRIES);
     peal_table_flush(&w->table);
     assert_int_equal(w->sent_count, 2);
     assert_true(w->sent[1].batch.seq == w->sent[0].batch.seq + 1);

@@ -89,6 +89,76 @@ static void frame_fields_arrive_in_their_places(void **state)
     peal_buf_fini(&buf);
 }
 
+/* The same by msgpack-c's packer. */
+static void pack_span(msgpack_packer *pk, struct peal_span span)
+{
+    if (span.at == NULL) {
+        msgpack_pack_nil(pk);
+        return;
+    }
+    msgpack_pack_bin(pk, span.size);
+    msgpack_pack_bin_body(pk, span.at, span.size);
+}
+
+static void frame_is_encoded_as_msgpack_c_does(void **state)
+{
+    (void)state;
+    /* On both sides of every limit between two formats. */
+    static const uint64_t numbers[] = {0,      1,       0x7f,       0x80,        0xff,      0x100,
+                                       0xffff, 0x10000, 0xffffffff, 0x100000000, UINT64_MAX};
+    static const size_t sizes[] = {0, 1, 31, 32, 255, 256, 65535, 65536};
+    static const size_t counts[] = {0, 1, 15, 16, 65535, 65536};
+    static char bytes[65536];
+    static struct peal_span entries[65536];
+    for (size_t n = 0; n < sizeof numbers / sizeof numbers[0]; n++) {
+        for (size_t s = 0; s <= sizeof sizes / sizeof sizes[0]; s++) {
+            bool none = s == sizeof sizes / sizeof sizes[0];
+            struct peal_span span = none ? (struct peal_span){0} : peal_span_make(bytes, sizes[s]);
+            struct peal_frame frame = {
+                .type = PEAL_F_MESSAGE, .envelope = span, .flags = numbers[n], .rev = 3};
+            struct peal_buf ours = {0};
+            msgpack_sbuffer theirs;
+            msgpack_packer pk;
+            msgpack_sbuffer_init(&theirs);
+            msgpack_packer_init(&pk, &theirs, msgpack_sbuffer_write);
+            msgpack_pack_array(&pk, 5);
+            msgpack_pack_uint64(&pk, PEAL_F_MESSAGE);
+            pack_span(&pk, span);
+            msgpack_pack_uint64(&pk, numbers[n]);
+            msgpack_pack_uint64(&pk, 0);
+            msgpack_pack_uint64(&pk, 3);
+            peal_frame_encode(&frame, &ours);
+            assert_int_equal(ours.size, theirs.size);
+            assert_memory_equal(ours.at, theirs.data, ours.size);
+            peal_buf_fini(&ours);
+            msgpack_sbuffer_destroy(&theirs);
+        }
+    }
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
+        struct peal_frame frame = {.type = PEAL_F_PUBLISH, .req = 1};
+        struct peal_buf ours = {0};
+        msgpack_sbuffer theirs;
+        msgpack_packer pk;
+        for (size_t i = 0; i < counts[c]; i++)
+            entries[i] = peal_span_make(bytes, i % 3);
+        frame.entries.at = entries;
+        frame.entries.count = counts[c];
+        msgpack_sbuffer_init(&theirs);
+        msgpack_packer_init(&pk, &theirs, msgpack_sbuffer_write);
+        msgpack_pack_array(&pk, 3);
+        msgpack_pack_uint64(&pk, PEAL_F_PUBLISH);
+        msgpack_pack_uint64(&pk, 1);
+        msgpack_pack_array(&pk, counts[c]);
+        for (size_t i = 0; i < counts[c]; i++)
+            pack_span(&pk, entries[i]);
+        peal_frame_encode(&frame, &ours);
+        assert_int_equal(ours.size, theirs.size);
+        assert_memory_equal(ours.at, theirs.data, ours.size);
+        peal_buf_fini(&ours);
+        msgpack_sbuffer_destroy(&theirs);
+    }
+}
+
 static void frame_truncated_at_any_byte_is_refused(void **state)
 {
     (void)state;
@@ -274,6 +344,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frame_every_type_survives_a_round_trip),
         cmocka_unit_test(frame_fields_arrive_in_their_places),
+        cmocka_unit_test(frame_is_encoded_as_msgpack_c_does),
         cmocka_unit_test(frame_truncated_at_any_byte_is_refused),
         cmocka_unit_test(frame_newer_fields_are_skipped_and_older_ones_missing_read_as_zero),
         cmocka_unit_test(frame_bad_input_is_refused),
