@@ -71,7 +71,8 @@ uint32_t peal_conn_deliver(struct peal_conn *conn, struct peal_run *run)
 static struct peal_run *take_rendered(struct peal_hub *hub)
 {
     struct peal_run *run = NULL;
-    if (!hub->rendered.failed) run = peal_run_new(peal_buf_span(&hub->rendered), NULL, 1);
+    if (!hub->rendered.failed)
+        run = peal_run_new(&hub->runs, peal_buf_span(&hub->rendered), NULL, 1);
     if (run == NULL || hub->rendered.capacity > RENDERED_KEPT) peal_buf_fini(&hub->rendered);
     hub->rendered.size = 0;
     return run;

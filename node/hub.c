@@ -204,5 +204,6 @@ void peal_hub_fini(struct peal_hub *hub)
     peal_map_fini(&hub->groups);
     peal_map_fini(&hub->requests);
     peal_buf_fini(&hub->scratch);
+    peal_run_pool_fini(&hub->runs);
     peal_buf_fini(&hub->rendered);
 }

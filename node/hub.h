@@ -60,6 +60,7 @@ struct peal_hub {
     struct peal_buf scratch;
     struct peal_buf rendered; /* the control frame that is being made */
     struct peal_outq_limits queue;
+    struct peal_run_pool runs;
     struct peal_turn turn;
     bool writing; /* io.write is under way */
 };

@@ -5,7 +5,8 @@
  *
  * Shape:  1.. frames, immutable once made.
  * Thread: one worker; the count of references is a plain number.
- * Memory: counted; the bytes and the ends of the frames are in the same piece of memory. */
+ * Memory: counted; the bytes and the ends of the frames are in the same piece of memory. Small
+ *         runs come from a pool: a turn makes hundreds of them before the first one is freed. */
 #ifndef PEAL_NODE_RUN_H
 #define PEAL_NODE_RUN_H
 
@@ -15,14 +16,25 @@
 
 struct peal_run {
     uint32_t refs;
-    uint32_t size;        /* bytes */
-    uint32_t count;       /* frames */
-    const uint32_t *ends; /* where each frame ends; NULL when there is one */
+    uint32_t size;              /* bytes */
+    uint32_t count;             /* frames */
+    const uint32_t *ends;       /* where each frame ends; NULL when there is one */
+    struct peal_run_pool *pool; /* it goes back there; NULL: to the heap */
     char at[];
 };
 
-/* Copies bytes, which hold count frames; ends may be NULL when count is 1. NULL on ENOMEM. */
-struct peal_run *peal_run_new(struct peal_span bytes, const uint32_t *ends, uint32_t count);
+/* Memory for small runs that were freed. A zeroed pool is empty; it must outlive its runs. */
+struct peal_run_pool {
+    void *free; /* the first word of each is the next one */
+    uint32_t count;
+};
+enum { PEAL_RUN_SMALL = 512, PEAL_RUN_POOL_MAX = 1024 };
+void peal_run_pool_fini(struct peal_run_pool *pool);
+
+/* Copies bytes, which hold count frames; ends may be NULL when count is 1. pool may be NULL. NULL
+ * on ENOMEM. */
+struct peal_run *peal_run_new(struct peal_run_pool *pool, struct peal_span bytes,
+                              const uint32_t *ends, uint32_t count);
 /* A copy of run without its first `from` frames. NULL on ENOMEM. */
 struct peal_run *peal_run_tail(const struct peal_run *run, uint32_t from);
 struct peal_run *peal_run_ref(struct peal_run *run);

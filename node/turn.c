@@ -7,7 +7,7 @@
 #include "node/conn.h"
 #include "node/member.h"
 
-enum { DIALECTS = PEAL_DIALECT_RAW + 1 };
+enum { DIALECTS = PEAL_DIALECT_RAW + 1, AHEAD = 4 };
 
 _Static_assert((int)PEAL_TURN_LETTERS <= (int)UINT16_MAX - 1, "index + 1 is a uint16_t");
 
@@ -21,9 +21,10 @@ struct part {
 };
 
 /* NULL on ENOMEM. */
-static struct peal_run *render(struct peal_turn *turn, const struct part *part,
+static struct peal_run *render(struct peal_hub *hub, const struct part *part,
                                const struct peal_dialect *dialect)
 {
+    struct peal_turn *turn = &hub->turn;
     uint32_t count = 0;
     turn->bytes.size = 0;
     for (uint16_t at = part->first;; at = turn->next[at - 1]) {
@@ -34,7 +35,8 @@ static struct peal_run *render(struct peal_turn *turn, const struct part *part,
         turn->ends[count++] = (uint32_t)turn->bytes.size;
         if (at == part->last) break;
     }
-    if (!turn->bytes.failed) return peal_run_new(peal_buf_span(&turn->bytes), turn->ends, count);
+    if (!turn->bytes.failed)
+        return peal_run_new(&hub->runs, peal_buf_span(&turn->bytes), turn->ends, count);
     peal_buf_fini(&turn->bytes);
     return NULL;
 }
@@ -45,7 +47,7 @@ static void deliver_to(struct peal_hub *hub, struct part *part, struct peal_memb
     struct peal_conn *conn = m->conn;
     const struct peal_letter *first = hub->turn.letters[part->first - 1];
     struct peal_run **run = &part->runs[conn->dialect->kind];
-    if (*run == NULL) *run = render(&hub->turn, part, conn->dialect);
+    if (*run == NULL) *run = render(hub, part, conn->dialect);
     uint32_t taken = *run == NULL ? 0 : peal_conn_deliver(conn, *run);
     if (taken > 0 && g->inbox) peal_conn_acked_by_ping(conn, first->env.offset + taken - 1);
     if (taken == part->count) return;
@@ -78,6 +80,7 @@ void peal_turn_add(struct peal_hub *hub, struct peal_group *g, struct peal_lette
     struct peal_turn *turn = &hub->turn;
     PEAL_ASSERT(!turn->delivering);
     if (turn->letter_count == PEAL_TURN_LETTERS) peal_turn_end(hub);
+    __builtin_prefetch(PEAL_FROM_LINK(g->live.next, struct peal_member, in_group));
     turn->letters[turn->letter_count] = peal_letter_ref(letter);
     turn->next[turn->letter_count] = 0;
     uint16_t at = ++turn->letter_count;
@@ -114,11 +117,25 @@ void peal_turn_flush_group(struct peal_hub *hub, struct peal_group *g)
     turn->delivering = false;
 }
 
+/* Messages to many groups of few members find nothing of them in the cache: what the first member
+ * of a group needs is on its way while the groups before are served. */
+static void prefetch_first(const struct peal_group *g)
+{
+    if (g == NULL || peal_list_empty(&g->live)) return;
+    const struct peal_conn *conn =
+        PEAL_FROM_LINK(g->live.next, const struct peal_member, in_group)->conn;
+    __builtin_prefetch(conn);
+    __builtin_prefetch((const char *)conn + 64);
+    __builtin_prefetch((const char *)conn - 64); /* the transport's part, which embeds it */
+}
+
 void peal_turn_end(struct peal_hub *hub)
 {
     struct peal_turn *turn = &hub->turn;
-    for (uint16_t i = 0; i < turn->group_count; i++)
+    for (uint16_t i = 0; i < turn->group_count; i++) {
+        if (i + AHEAD < turn->group_count) prefetch_first(turn->groups[i + AHEAD]);
         if (turn->groups[i] != NULL) peal_turn_flush_group(hub, turn->groups[i]);
+    }
     for (uint16_t i = 0; i < turn->letter_count; i++)
         peal_letter_unref(turn->letters[i]);
     turn->letter_count = 0;

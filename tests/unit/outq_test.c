@@ -8,7 +8,7 @@
 
 static struct peal_run *frame_of(const char *text)
 {
-    struct peal_run *frame = peal_run_new(peal_span_of(text), NULL, 1);
+    struct peal_run *frame = peal_run_new(NULL, peal_span_of(text), NULL, 1);
     assert_non_null(frame);
     return frame;
 }
@@ -20,7 +20,7 @@ static struct peal_run *frame_sized(size_t size, uint32_t *next)
     assert_non_null(bytes);
     for (size_t i = 0; i < size; i++)
         bytes[i] = (char)((*next)++ % 251);
-    struct peal_run *frame = peal_run_new(peal_span_make(bytes, size), NULL, 1);
+    struct peal_run *frame = peal_run_new(NULL, peal_span_make(bytes, size), NULL, 1);
     assert_non_null(frame);
     free(bytes);
     return frame;
@@ -292,7 +292,7 @@ static struct peal_run *run_of(uint32_t count)
         memset(bytes + size, (int)('0' + i), i + 1);
         ends[i] = size += i + 1;
     }
-    struct peal_run *run = peal_run_new(peal_span_make(bytes, size), ends, count);
+    struct peal_run *run = peal_run_new(NULL, peal_span_make(bytes, size), ends, count);
     assert_non_null(run);
     return run;
 }
@@ -485,7 +485,7 @@ static struct peal_run *random_run(unsigned *seed, uint32_t count, uint32_t *nex
             bytes[size++] = (char)((*next)++ % 251);
         ends[i] = end;
     }
-    struct peal_run *run = peal_run_new(peal_span_make(bytes, size), ends, count);
+    struct peal_run *run = peal_run_new(NULL, peal_span_make(bytes, size), ends, count);
     assert_non_null(run);
     return run;
 }
