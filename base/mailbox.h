@@ -23,8 +23,9 @@ struct peal_mailbox_cell {
 
 struct peal_mailbox {
     struct peal_mailbox_cell *cells;
-    uint64_t mask; /* number of cells - 1 */
-    int fd;        /* eventfd: readable when the receiver should look */
+    uint64_t mask;          /* number of cells - 1 */
+    int fd;                 /* eventfd: readable when the receiver should look */
+    _Atomic uint64_t bytes; /* for its users, to bound what waits; 0 at init */
     _Alignas(64) _Atomic uint64_t tail;
     _Alignas(64) uint64_t head;
     _Alignas(64) _Atomic bool signalled;

@@ -18,9 +18,9 @@ enum {
     TURN_ORDERS = 4096,  /* taken from the mailbox per turn */
     TICK_MS = 250,
     ORDER_SLOTS = 65536,
-    HWM = 10000, /* messages per router and direction */
+    HWM = 10000,               /* messages per router and direction */
+    MAIL_BYTES_MAX = 64 << 20, /* that wait for one worker */
     ROUTERS_MAX = 1024,
-    WAKE_LETTERS = 256, /* workers begin with so many while the turn goes on */
 };
 
 struct router_sockets {
@@ -34,8 +34,6 @@ struct peal_bus {
     _Atomic bool *ready;
     struct peal_mailbox orders;
     struct peal_mailbox *workers[PEAL_WORKERS_MAX];
-    uint64_t unwoken;    /* bit per worker that was given letters and not woken */
-    size_t letter_count; /* given since the last wake */
     struct peal_uplink *uplink;
     size_t router_count;
     struct router_sockets routers[];
@@ -50,27 +48,17 @@ static enum peal_err io_send(void *ctx, size_t link, struct peal_span frame)
     return rc < 0 ? PEAL_EQUEUE_FULL : PEAL_OK;
 }
 
-static void wake_workers(struct peal_bus *bus)
-{
-    for (size_t w = 0; bus->unwoken != 0; w++) {
-        uint64_t bit = 1ull << w;
-        if (bus->unwoken & bit) peal_mailbox_wake(bus->workers[w]);
-        bus->unwoken &= ~bit;
-    }
-    bus->letter_count = 0;
-}
-
-static enum peal_err io_post(void *ctx, uint8_t worker, struct peal_letter *letter)
+/* A mail is a batch already, so each one wakes its worker. */
+static enum peal_err io_post(void *ctx, uint8_t worker, struct peal_mail *mail)
 {
     struct peal_bus *bus = ctx;
-    peal_letter_ref(letter);
-    if (peal_mailbox_put(bus->workers[worker], letter) != PEAL_OK) {
-        peal_letter_unref(letter);
-        return PEAL_EFULL;
-    }
-    bus->unwoken |= 1ull << worker;
-    if (++bus->letter_count == WAKE_LETTERS) wake_workers(bus);
-    return PEAL_OK;
+    struct peal_mailbox *box = bus->workers[worker];
+    size_t size = mail->bytes;
+    if (atomic_fetch_add_explicit(&box->bytes, size, memory_order_relaxed) <= MAIL_BYTES_MAX &&
+        peal_mailbox_push(box, mail) == PEAL_OK)
+        return PEAL_OK;
+    atomic_fetch_sub_explicit(&box->bytes, size, memory_order_relaxed);
+    return PEAL_EFULL;
 }
 
 enum peal_err peal_bus_order(struct peal_bus *bus, struct peal_order *order)
@@ -129,7 +117,6 @@ static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
     }
     peal_uplink_on_tick(bus->uplink);
     peal_uplink_flush(bus->uplink);
-    wake_workers(bus);
     atomic_store(bus->ready, peal_uplink_ready(bus->uplink));
 }
 

@@ -24,7 +24,7 @@ struct peal_bus_options {
     uint64_t boot;          /* of this node */
     const char *inproc_rpc; /* the router in this process, or NULL: config->cluster.routers */
     const char *inproc_xpub;
-    struct peal_mailbox **workers; /* where letters go; an item is a reference to a letter */
+    struct peal_mailbox **workers; /* where letters go; an item is a struct peal_mail */
     uint8_t worker_count;
     _Atomic bool *ready; /* set while every router is linked */
 };

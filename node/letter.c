@@ -8,9 +8,17 @@ static struct peal_letter *letter_alloc(size_t size)
 {
     struct peal_letter *letter = malloc(sizeof *letter + size);
     if (letter == NULL) return NULL;
-    *letter = (struct peal_letter){.kind = PEAL_LETTER_FRAME};
+    *letter = (struct peal_letter){.kind = PEAL_LETTER_FRAME, .size = size};
     atomic_init(&letter->refs, 1);
     return letter;
+}
+
+enum peal_err peal_letter_read(struct peal_letter *letter, struct peal_span frame)
+{
+    letter->kind = PEAL_LETTER_FRAME;
+    enum peal_err err = peal_frame_decode(frame, &letter->frame);
+    if (err != PEAL_OK || letter->frame.type != PEAL_F_MESSAGE) return err;
+    return peal_envelope_decode(letter->frame.envelope, &letter->env);
 }
 
 enum peal_err peal_letter_new(struct peal_span frame, struct peal_letter **out)
@@ -20,10 +28,7 @@ enum peal_err peal_letter_new(struct peal_span frame, struct peal_letter **out)
     if (letter == NULL) return PEAL_ENOMEM;
     memcpy(letter->bytes, frame.at, frame.size);
     /* Decoded from the copy, so that the spans live as long as the letter. */
-    enum peal_err err =
-        peal_frame_decode(peal_span_make(letter->bytes, frame.size), &letter->frame);
-    if (err == PEAL_OK && letter->frame.type == PEAL_F_MESSAGE)
-        err = peal_envelope_decode(letter->frame.envelope, &letter->env);
+    enum peal_err err = peal_letter_read(letter, peal_span_make(letter->bytes, frame.size));
     if (err != PEAL_OK) {
         peal_letter_unref(letter);
         return err;

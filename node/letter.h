@@ -1,8 +1,9 @@
 /* node/letter.h: what the bus hands to workers, and workers to the bus.
  *
- * A letter is one frame of the router, copied and decoded once by the bus and shared by all
- * workers it concerns: immutable and counted. An order is one wish of a worker; it belongs to
- * whoever holds it.
+ * A letter is one frame of the router, or something that the bus has to say. It comes in a mail
+ * (node/mail.h), most often as a frame that the worker decodes for itself; a large one is a letter
+ * of its own, immutable, counted, and shared by the workers it concerns. An order is one wish of a
+ * worker; it belongs to whoever holds it.
  *
  * Thread: a letter is free-threaded; an order passes from the worker to the bus. */
 #ifndef PEAL_NODE_LETTER_H
@@ -29,9 +30,13 @@ struct peal_letter {
     bool degraded;
     struct peal_frame frame;  /* points into bytes */
     struct peal_envelope env; /* of a MESSAGE */
+    size_t size;
     char bytes[];
 };
 
+/* Decodes a frame that stays where it is into *letter, which has no reference count and needs only
+ * peal_frame_fini. Errors: as peal_frame_decode, and it then needs nothing. */
+enum peal_err peal_letter_read(struct peal_letter *letter, struct peal_span frame);
 /* Copies and decodes a frame. Errors: as peal_frame_decode, PEAL_ENOMEM. */
 enum peal_err peal_letter_new(struct peal_span frame, struct peal_letter **out);
 /* A letter without a frame; NULL on ENOMEM. */

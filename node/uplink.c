@@ -61,8 +61,10 @@ struct peal_uplink {
     uint64_t beat_due_ms;
     size_t link_count;
     uint8_t worker_count;
-    uint64_t lost; /* bit per worker whose mailbox overflowed */
-    bool degraded; /* as last told */
+    uint64_t lost;                             /* bit per worker whose mailbox overflowed */
+    uint64_t telling;                          /* bit per worker whose open mail says so */
+    struct peal_mail *mails[PEAL_WORKERS_MAX]; /* of this turn */
+    bool degraded;                             /* as last told */
     struct peal_map groups;
     struct peal_map pending_map;
     struct peal_link pendings;
@@ -72,47 +74,106 @@ struct peal_uplink {
 
 /* ---- to the workers ------------------------------------------------------------------------ */
 
-static bool post_note(struct peal_uplink *up, uint8_t worker, enum peal_letter_kind kind)
-{
-    struct peal_letter *note = peal_letter_note(kind, up->degraded);
-    bool told = note != NULL && up->io.post(up->io.ctx, worker, note) == PEAL_OK;
-    peal_letter_unref(note);
-    return told;
-}
-
-/* Tells a worker that letters were lost; whether links are up may have been among them. */
-static bool tell_lost(struct peal_uplink *up, uint8_t worker)
-{
-    if (!post_note(up, worker, PEAL_LETTER_LOST)) return false;
-    if (!post_note(up, worker, PEAL_LETTER_LINK)) return false;
-    up->lost &= ~(1ull << worker);
-    return true;
-}
-
-/* A full mailbox loses this letter and all further ones until LOST has been delivered; the worker
- * then asks for the position of everything it holds. */
-static void post(struct peal_uplink *up, uint8_t worker, struct peal_letter *letter)
+/* What was for the worker is gone, until LOST has been delivered; it then asks for the position of
+ * everything it holds. */
+static void lose(struct peal_uplink *up, uint8_t worker)
 {
     uint64_t bit = 1ull << worker;
-    if (worker >= up->worker_count) return;
-    if ((up->lost & bit) && !tell_lost(up, worker)) return;
-    if (up->io.post(up->io.ctx, worker, letter) == PEAL_OK) return;
+    if (up->lost & bit) return;
     up->lost |= bit;
     peal_count(PEAL_M_WORKER_LOST, 1);
     peal_log(PEAL_LOG_WARN, "worker.overflow", "worker=%u", worker);
 }
 
-static void post_all(struct peal_uplink *up, uint64_t workers, struct peal_letter *letter)
+/* Hands over what a turn has for the worker. */
+static void deliver_mail(struct peal_uplink *up, uint8_t worker)
 {
-    for (uint8_t w = 0; w < up->worker_count; w++)
-        if (workers & (1ull << w)) post(up, w, letter);
+    uint64_t bit = 1ull << worker;
+    struct peal_mail *mail = up->mails[worker];
+    if (mail == NULL) return;
+    up->mails[worker] = NULL;
+    if (up->io.post(up->io.ctx, worker, mail) == PEAL_OK) {
+        up->lost &= ~(up->telling & bit);
+    } else {
+        peal_mail_free(mail);
+        lose(up, worker);
+    }
+    up->telling &= ~bit;
+}
+
+static bool add_note(struct peal_uplink *up, struct peal_mail *mail, enum peal_letter_kind kind)
+{
+    struct peal_letter *note = peal_letter_note(kind, up->degraded);
+    bool added = note != NULL && peal_mail_add_letter(mail, note) == PEAL_OK;
+    peal_letter_unref(note);
+    return added;
+}
+
+/* The mail that is open for the worker; NULL when memory is short. After a loss it begins with
+ * saying so; whether links are up may have been among what was lost. */
+static struct peal_mail *open_mail(struct peal_uplink *up, uint8_t worker)
+{
+    uint64_t bit = 1ull << worker;
+    if (up->mails[worker] != NULL) return up->mails[worker];
+    struct peal_mail *mail = peal_mail_new();
+    if (mail == NULL) return NULL;
+    if (up->lost & bit) {
+        if (!add_note(up, mail, PEAL_LETTER_LOST) || !add_note(up, mail, PEAL_LETTER_LINK)) {
+            peal_mail_free(mail);
+            return NULL;
+        }
+        up->telling |= bit;
+    }
+    up->mails[worker] = mail;
+    return mail;
+}
+
+static void post(struct peal_uplink *up, uint8_t worker, struct peal_letter *letter)
+{
+    if (worker >= up->worker_count) return;
+    struct peal_mail *mail = open_mail(up, worker);
+    if (mail == NULL || peal_mail_add_letter(mail, letter) != PEAL_OK)
+        lose(up, worker);
+    else if (peal_mail_full(mail))
+        deliver_mail(up, worker);
+}
+
+/* A frame of the router, as it came, to each of the workers. */
+static void post_frame(struct peal_uplink *up, uint64_t workers, struct peal_span frame)
+{
+    struct peal_letter *large = NULL;
+    bool copied = frame.size >= PEAL_MAIL_LARGE;
+    if (copied && peal_letter_new(frame, &large) != PEAL_OK) large = NULL;
+    for (; workers != 0; workers &= workers - 1) {
+        uint8_t worker = (uint8_t)__builtin_ctzll(workers);
+        if (worker >= up->worker_count) break;
+        struct peal_mail *mail = copied ? NULL : open_mail(up, worker);
+        if (large != NULL)
+            post(up, worker, large);
+        else if (mail == NULL || peal_mail_add_frame(mail, frame) != PEAL_OK)
+            lose(up, worker);
+        else if (peal_mail_full(mail))
+            deliver_mail(up, worker);
+    }
+    peal_letter_unref(large);
+}
+
+static uint8_t worker_of(uint64_t req)
+{
+    return (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT);
+}
+
+/* The answer to a request, as it came. */
+static void post_answer(struct peal_uplink *up, uint64_t req, struct peal_span frame)
+{
+    if (worker_of(req) < up->worker_count) post_frame(up, 1ull << worker_of(req), frame);
 }
 
 static void post_failed(struct peal_uplink *up, uint64_t req, enum peal_err err)
 {
     if (req == 0) return;
     struct peal_letter *letter = peal_letter_failed(req, err);
-    if (letter != NULL) post(up, (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT), letter);
+    if (letter != NULL) post(up, worker_of(req), letter);
     peal_letter_unref(letter);
 }
 
@@ -206,11 +267,6 @@ static void pending_free(struct peal_uplink *up, struct pending *p)
     peal_list_remove(&p->in_group);
     peal_map_remove(&up->pending_map, &p->node);
     free(p);
-}
-
-static uint8_t worker_of(uint64_t req)
-{
-    return (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT);
 }
 
 /* A worker that asks anew, or leaves, no longer waits for what it asked before. */
@@ -313,25 +369,26 @@ static void tell_links(struct peal_uplink *up)
     if (degraded == up->degraded) return;
     up->degraded = degraded;
     struct peal_letter *note = peal_letter_note(PEAL_LETTER_LINK, degraded);
-    if (note != NULL) post_all(up, UINT64_MAX, note);
+    for (uint8_t w = 0; w < up->worker_count && note != NULL; w++)
+        post(up, w, note);
     peal_letter_unref(note);
 }
 
 /* ---- batches ------------------------------------------------------------------------------- */
 
-static void on_message(struct peal_uplink *up, size_t link, struct peal_letter *letter)
+static void on_message(struct peal_uplink *up, size_t link, const struct peal_message_head *head,
+                       struct peal_span entry)
 {
-    const struct peal_envelope *env = &letter->env;
-    struct group *g = find_group(up, env->group);
+    struct group *g = find_group(up, head->group);
     if (g == NULL) {
-        send_leave(up, link, env->group);
+        send_leave(up, link, head->group);
         return;
     }
     if (g->joined) {
-        g->epoch = env->epoch;
-        g->offset = env->offset;
+        g->epoch = head->epoch;
+        g->offset = head->offset;
     }
-    post_all(up, g->workers, letter);
+    post_frame(up, g->workers, entry);
 }
 
 /* A join that was asked twice is answered twice, and the second answer may tell of messages that
@@ -344,14 +401,14 @@ static void tell_position(struct peal_uplink *up, const struct group *g, struct 
         return;
     }
     at->frame.type = PEAL_F_AT;
-    post_all(up, g->workers, at);
+    for (uint8_t w = 0; w < up->worker_count; w++)
+        if (g->workers & (1ull << w)) post(up, w, at);
     peal_letter_unref(at);
 }
 
-static void on_joined(struct peal_uplink *up, size_t link, struct peal_letter *letter,
+static void on_joined(struct peal_uplink *up, size_t link, const struct peal_frame *f,
                       struct peal_span entry)
 {
-    const struct peal_frame *f = &letter->frame;
     struct pending *p = find_pending(up, f->req);
     bool waited_for = p != NULL;
     if (waited_for) pending_free(up, p);
@@ -368,44 +425,47 @@ static void on_joined(struct peal_uplink *up, size_t link, struct peal_letter *l
         g->epoch = f->epoch;
         g->offset = f->offset;
     }
-    if (waited_for) post(up, worker_of(f->req), letter);
+    if (waited_for) post_answer(up, f->req, entry);
+}
+
+static void on_position(struct peal_uplink *up, size_t link, const struct peal_frame *f,
+                        struct peal_span entry)
+{
+    struct group *g = find_group(up, f->group);
+    if (g == NULL) {
+        send_leave(up, link, f->group);
+        return;
+    }
+    if (f->type == PEAL_F_AT) {
+        g->epoch = f->epoch;
+        g->offset = f->offset;
+    }
+    post_frame(up, g->workers, entry);
 }
 
 static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry)
 {
-    struct peal_letter *letter;
-    enum peal_err err = peal_letter_new(entry, &letter);
+    struct peal_message_head head;
+    struct peal_frame frame;
+    enum peal_err err = peal_message_peek(entry, &head);
+    if (err == PEAL_OK) {
+        on_message(up, link, &head, entry);
+        return;
+    }
+    if (err == PEAL_EUNKNOWN_TYPE) err = peal_frame_decode(entry, &frame);
     if (err != PEAL_OK) {
         peal_log(PEAL_LOG_ERROR, "link.bad_entry", "link=%zu code=%s", link, peal_err_word(err));
         up->links[link].up = false; /* something is missing now: sync on the next beat */
         return;
     }
-    struct group *g;
-    switch (letter->frame.type) {
-    case PEAL_F_MESSAGE:
-        on_message(up, link, letter);
-        break;
-    case PEAL_F_JOINED:
-        on_joined(up, link, letter, entry);
-        break;
-    case PEAL_F_AT:
-    case PEAL_F_STATE:
-        g = find_group(up, letter->frame.group);
-        if (g == NULL) {
-            send_leave(up, link, letter->frame.group);
-            break;
-        }
-        if (letter->frame.type == PEAL_F_AT) {
-            g->epoch = letter->frame.epoch;
-            g->offset = letter->frame.offset;
-        }
-        post_all(up, g->workers, letter);
-        break;
-    default:
+    if (frame.type == PEAL_F_JOINED)
+        on_joined(up, link, &frame, entry);
+    else if (frame.type == PEAL_F_AT || frame.type == PEAL_F_STATE)
+        on_position(up, link, &frame, entry);
+    else
         peal_log(PEAL_LOG_ERROR, "link.bad_entry", "link=%zu type=%s", link,
-                 peal_frame_name(letter->frame.type));
-    }
-    peal_letter_unref(letter);
+                 peal_frame_name(frame.type));
+    peal_frame_fini(&frame);
 }
 
 void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span bytes)
@@ -442,20 +502,18 @@ void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span 
 
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes)
 {
-    struct peal_letter *letter;
-    enum peal_err err = peal_letter_new(bytes, &letter);
+    struct peal_frame frame;
+    enum peal_err err = peal_frame_decode(bytes, &frame);
     if (err != PEAL_OK) {
         peal_log(PEAL_LOG_ERROR, "link.bad_answer", "link=%zu code=%s", link, peal_err_word(err));
         return; /* the request times out */
     }
-    if (letter->frame.type == PEAL_F_SYNCED) {
-        struct link *l = &up->links[link];
-        if (letter->frame.seq == l->sync) l->sync_waits = false;
-        peal_letter_unref(letter);
-        return;
-    }
-    post(up, (uint8_t)(letter->frame.req >> PEAL_REQ_WORKER_SHIFT), letter);
-    peal_letter_unref(letter);
+    struct link *l = &up->links[link];
+    if (frame.type != PEAL_F_SYNCED)
+        post_answer(up, frame.req, bytes);
+    else if (frame.seq == l->sync)
+        l->sync_waits = false;
+    peal_frame_fini(&frame);
 }
 
 /* ---- orders -------------------------------------------------------------------------------- */
@@ -469,14 +527,14 @@ static void answer_join(struct peal_uplink *up, const struct group *g, const str
                                 .epoch = g->epoch,
                                 .offset = g->offset,
                                 .flags = g->keeps ? PEAL_FLAG_KEEPS : 0};
-    struct peal_letter *letter = NULL;
     up->scratch.size = 0;
     peal_frame_encode(&joined, &up->scratch);
-    if (!up->scratch.failed && peal_letter_new(peal_buf_span(&up->scratch), &letter) == PEAL_OK)
-        post(up, o->worker, letter);
-    else
+    if (!up->scratch.failed) {
+        post_frame(up, 1ull << o->worker, peal_buf_span(&up->scratch));
+    } else {
+        peal_buf_fini(&up->scratch);
         post_failed(up, o->req, PEAL_ENOMEM);
-    peal_letter_unref(letter);
+    }
 }
 
 static void order_join(struct peal_uplink *up, const struct peal_order *o)
@@ -591,10 +649,8 @@ static void retry_joins(struct peal_uplink *up)
 
 void peal_uplink_on_tick(struct peal_uplink *up)
 {
-    for (uint8_t w = 0; w < up->worker_count; w++) {
-        /* One that is still full is told by a later tick. */
-        if ((up->lost & (1ull << w)) && !tell_lost(up, w)) continue;
-    }
+    for (uint8_t w = 0; w < up->worker_count; w++)
+        if (up->lost & (1ull << w)) open_mail(up, w); /* one that is still full: by a later tick */
     retry_joins(up);
     retry_syncs(up);
     if (up->now_ms < up->beat_due_ms) return;
@@ -607,6 +663,8 @@ void peal_uplink_flush(struct peal_uplink *up)
     for (size_t i = 0; i < up->link_count; i++)
         flush_link(up, i);
     tell_links(up);
+    for (uint8_t w = 0; w < up->worker_count; w++)
+        deliver_mail(up, w);
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -641,6 +699,8 @@ void peal_uplink_free(struct peal_uplink *up)
         group_free(up, PEAL_FROM_LINK(it, struct group, in_link));
         peal_parcel_fini(&up->links[i].out);
     }
+    for (uint8_t w = 0; w < up->worker_count; w++)
+        peal_mail_free(up->mails[w]);
     peal_map_fini(&up->groups);
     peal_map_fini(&up->pending_map);
     peal_buf_fini(&up->scratch);

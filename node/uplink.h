@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "base/span.h"
 #include "node/letter.h"
+#include "node/mail.h"
 
 enum { PEAL_WORKERS_MAX = 64 };
 
@@ -30,8 +31,8 @@ struct peal_uplink_io {
     void *ctx;
     /* Sends a frame, or a BATCH of them, to a router. Errors: PEAL_EQUEUE_FULL. */
     enum peal_err (*send)(void *ctx, size_t link, struct peal_span frame);
-    /* Hands a letter to a worker, which takes a reference of its own. Errors: PEAL_EFULL. */
-    enum peal_err (*post)(void *ctx, uint8_t worker, struct peal_letter *letter);
+    /* Hands a mail to a worker. Errors: PEAL_EFULL, and it stays here. */
+    enum peal_err (*post)(void *ctx, uint8_t worker, struct peal_mail *mail);
 };
 
 struct peal_uplink;
@@ -48,7 +49,7 @@ void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span 
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes);
 /* Beats, silence, joins that were not answered. At least every 250 ms. */
 void peal_uplink_on_tick(struct peal_uplink *up);
-/* Sends what waits for the routers. At the end of every turn. */
+/* Sends what waits for the routers and delivers the open mails. At the end of every turn. */
 void peal_uplink_flush(struct peal_uplink *up);
 /* True while every link is trusted. */
 bool peal_uplink_ready(const struct peal_uplink *up);

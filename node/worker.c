@@ -13,11 +13,12 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "node/hub.h"
+#include "node/mail.h"
 #include "node/ws.h"
 
 enum {
-    MAILBOX_SLOTS = 65536,
-    TURN_LETTERS = 1024, /* taken before connections are looked at again */
+    MAILBOX_SLOTS = 16384,
+    TURN_LETTERS = 1024, /* taken before connections are looked at again, and the rest of a mail */
     WAKE_ORDERS = 256,   /* the bus begins with so many while the turn goes on */
     DRAIN_MS = 2000,     /* for clients to take their farewell when the node stops */
 };
@@ -105,24 +106,36 @@ static void begin_drain(struct peal_worker *w)
     peal_ws_drain(w->ws);
 }
 
+/* Returns how many letters there were. */
+static uint32_t read_mail(struct peal_worker *w, struct peal_mail *mail)
+{
+    struct peal_letter room = {0};
+    struct peal_letter *letter;
+    uint32_t count = mail->count;
+    atomic_fetch_sub_explicit(&w->mailbox.bytes, mail->bytes, memory_order_relaxed);
+    while ((letter = peal_mail_next(mail, &room)) != NULL) {
+        if (letter->kind == PEAL_LETTER_STOP)
+            begin_drain(w);
+        else
+            peal_hub_on_letter(&w->hub, letter);
+    }
+    peal_mail_free(mail);
+    return count;
+}
+
 static void mail_came(uv_poll_t *handle, int status, int events)
 {
     (void)status;
     (void)events;
     struct peal_worker *w = handle->data;
-    struct peal_letter *letter = NULL;
+    struct peal_mail *mail;
     set_time(w);
     peal_mailbox_arm(&w->mailbox);
-    for (int i = 0; i < TURN_LETTERS; i++) {
-        letter = peal_mailbox_pop(&w->mailbox);
-        if (letter == NULL) break;
-        if (letter->kind == PEAL_LETTER_STOP)
-            begin_drain(w);
-        else
-            peal_hub_on_letter(&w->hub, letter);
-        peal_letter_unref(letter);
+    for (uint32_t count = 0; count < TURN_LETTERS; count += read_mail(w, mail)) {
+        mail = peal_mailbox_pop(&w->mailbox);
+        if (mail == NULL) return;
     }
-    if (letter != NULL) peal_mailbox_wake(&w->mailbox); /* there may be more */
+    peal_mailbox_wake(&w->mailbox); /* there may be more */
 }
 
 static void sockets_came(uv_poll_t *handle, int status, int events)
@@ -245,8 +258,14 @@ void peal_worker_stop(struct peal_worker *w)
 {
     if (!w->running) return;
     struct peal_letter *stop = peal_letter_note(PEAL_LETTER_STOP, false);
+    struct peal_mail *mail = peal_mail_new();
     PEAL_ASSERT(stop != NULL);
-    while (peal_mailbox_push(&w->mailbox, stop) != PEAL_OK)
+    PEAL_ASSERT(mail != NULL);
+    enum peal_err err = peal_mail_add_letter(mail, stop);
+    PEAL_ASSERT(err == PEAL_OK); /* a new mail has room */
+    peal_letter_unref(stop);
+    atomic_fetch_add_explicit(&w->mailbox.bytes, mail->bytes, memory_order_relaxed);
+    while (peal_mailbox_push(&w->mailbox, mail) != PEAL_OK)
         sched_yield(); /* full for a moment: the worker is emptying it */
     pthread_join(w->thread, NULL);
     w->running = false;
@@ -258,9 +277,9 @@ void peal_worker_free(struct peal_worker *w)
 {
     if (w == NULL) return;
     PEAL_ASSERT(!w->running);
-    struct peal_letter *letter;
-    while ((letter = peal_mailbox_pop(&w->mailbox)) != NULL)
-        peal_letter_unref(letter);
+    struct peal_mail *mail;
+    while ((mail = peal_mailbox_pop(&w->mailbox)) != NULL)
+        peal_mail_free(mail);
     peal_mailbox_fini(&w->mailbox);
     if (w->options.listen_fd >= 0) close(w->options.listen_fd);
     if (w->options.api_fd >= 0) close(w->options.api_fd);

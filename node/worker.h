@@ -1,6 +1,6 @@
 /* node/worker.h: a thread of a node: one event loop that owns a shard of the connections.
  *
- * The libuv loop watches three things: the mailbox (letters from the bus), the epoll descriptor
+ * The libuv loop watches three things: the mailbox (mails from the bus), the epoll descriptor
  * of node/ws.c, and a tick; libwebsockets and node/http.c add their own. Each turn of the loop ends
  * with one flush to the sockets and one wake of the bus.
  *

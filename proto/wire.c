@@ -649,6 +649,31 @@ enum peal_err peal_envelope_decode(struct peal_span bytes, struct peal_envelope 
     return PEAL_OK;
 }
 
+enum peal_err peal_message_peek(struct peal_span frame, struct peal_message_head *out)
+{
+    struct cursor c = {(const unsigned char *)frame.at,
+                       (const unsigned char *)frame.at + frame.size};
+    struct token token;
+    struct peal_span envelope;
+    struct peal_span id;
+    uint64_t number;
+    if (!take(&c, &token) || token.kind != T_ARRAY || !read_u64(&c, &number))
+        return PEAL_EBAD_MESSAGE;
+    if (number != PEAL_F_MESSAGE) return PEAL_EUNKNOWN_TYPE;
+    if (token.number < 2 || !read_span(&c, 0, &envelope) || envelope.at == NULL)
+        return PEAL_EBAD_MESSAGE;
+
+    c = (struct cursor){(const unsigned char *)envelope.at,
+                        (const unsigned char *)envelope.at + envelope.size};
+    if (!take(&c, &token) || token.kind != T_ARRAY || token.number < 2 + ENVELOPE_FIELDS)
+        return PEAL_EBAD_MESSAGE;
+    if (!read_u64(&c, &number) || number != ENVELOPE_VERSION) return PEAL_EBAD_MESSAGE;
+    bool fine = read_u64(&c, &number) && read_span(&c, PEAL_MESSAGE_ID_MAX, &id) &&
+                read_span(&c, PEAL_NAME_MAX, &out->group) && read_u64(&c, &out->epoch) &&
+                read_u64(&c, &out->offset);
+    return fine && out->group.size > 0 ? PEAL_OK : PEAL_EBAD_MESSAGE;
+}
+
 /* ---- topics ---------------------------------------------------------------------------- */
 
 void peal_topic_of(uint64_t boot, char out[PEAL_TOPIC_SIZE])

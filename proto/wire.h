@@ -136,6 +136,15 @@ void peal_envelope_encode(const struct peal_envelope *env, struct peal_buf *out)
 /* Errors: PEAL_EBAD_MESSAGE. The envelope borrows bytes. */
 enum peal_err peal_envelope_decode(struct peal_span bytes, struct peal_envelope *out);
 
+/* What it takes to hand a MESSAGE on: reads no further than the position in its envelope. Errors:
+ * PEAL_EUNKNOWN_TYPE when it is another frame, PEAL_EBAD_MESSAGE. */
+struct peal_message_head {
+    struct peal_span group;
+    uint64_t epoch;
+    uint64_t offset;
+};
+enum peal_err peal_message_peek(struct peal_span frame, struct peal_message_head *out);
+
 /* Walks one msgpack value and checks that every declared length and count fits in the bytes
  * that are there, that nesting is at most PEAL_WIRE_DEPTH, and that exactly one value fills
  * bytes. Errors: PEAL_EBAD_MESSAGE. */

@@ -25,12 +25,27 @@ static void check_frame(struct peal_span bytes)
     peal_buf_fini(&second);
 }
 
+/* What is peeked at is what is decoded. */
+static void check_peek(struct peal_span bytes, const struct peal_envelope *env)
+{
+    struct peal_frame message = {.type = PEAL_F_MESSAGE, .envelope = bytes};
+    struct peal_message_head head;
+    struct peal_buf out = {0};
+    peal_frame_encode(&message, &out);
+    PEAL_ASSERT(peal_message_peek(peal_buf_span(&out), &head) == PEAL_OK);
+    PEAL_ASSERT(peal_span_equal(head.group, env->group));
+    PEAL_ASSERT(head.epoch == env->epoch);
+    PEAL_ASSERT(head.offset == env->offset);
+    peal_buf_fini(&out);
+}
+
 static void check_envelope(struct peal_span bytes)
 {
     struct peal_envelope env;
     struct peal_envelope again;
     struct peal_buf out = {0};
     if (peal_envelope_decode(bytes, &env) != PEAL_OK) return;
+    check_peek(bytes, &env);
     PEAL_ASSERT(env.group.size >= 1);
     PEAL_ASSERT(env.group.size <= PEAL_NAME_MAX);
     PEAL_ASSERT(env.data_kind < PEAL_DATA_KIND_COUNT);
@@ -47,5 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct peal_span bytes = peal_span_make(data, size);
     check_frame(bytes);
     check_envelope(bytes);
+    struct peal_message_head head;
+    if (peal_message_peek(bytes, &head) == PEAL_OK) PEAL_ASSERT(head.group.size <= PEAL_NAME_MAX);
     return 0;
 }

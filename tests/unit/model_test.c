@@ -31,7 +31,7 @@ static const char *const group_names[GROUPS] = {"live:a", "room:b", "log:c", "us
 
 struct item {
     uint64_t to; /* of an answer: boot of the node */
-    void *at;    /* peal_bytes, peal_order or peal_letter */
+    void *at;    /* peal_bytes, peal_order or peal_mail */
 };
 
 struct queue {
@@ -65,7 +65,7 @@ struct node {
     struct queue orders;
     struct {
         struct peal_hub hub;
-        struct queue letters;
+        struct queue mails;
     } hubs[HUBS];
 };
 
@@ -309,13 +309,11 @@ static enum peal_err uplink_send(void *ctx, size_t link, struct peal_span frame)
     return PEAL_OK;
 }
 
-static enum peal_err uplink_post(void *ctx, uint8_t worker, struct peal_letter *letter)
+static enum peal_err uplink_post(void *ctx, uint8_t worker, struct peal_mail *mail)
 {
     struct node *node = ctx;
     if (node->sim->faults && chance(node->sim, 2)) return PEAL_EFULL;
-    if (!put(&node->hubs[worker].letters, 0, letter)) return PEAL_EFULL;
-    peal_letter_ref(letter);
-    return PEAL_OK;
+    return put(&node->hubs[worker].mails, 0, mail) ? PEAL_OK : PEAL_EFULL;
 }
 
 static enum peal_err hub_order(void *ctx, struct peal_order *order)
@@ -549,6 +547,15 @@ static void hub_write(void *ctx, struct peal_conn *conn)
 /* ---- the run ------------------------------------------------------------------------------------
  */
 
+static void read_mail(struct peal_hub *hub, struct peal_mail *mail)
+{
+    struct peal_letter room = {0};
+    struct peal_letter *letter;
+    while ((letter = peal_mail_next(mail, &room)) != NULL)
+        peal_hub_on_letter(hub, letter);
+    peal_mail_free(mail);
+}
+
 static void move_some(struct sim *s, size_t most)
 {
     struct item item;
@@ -581,10 +588,8 @@ static void move_some(struct sim *s, size_t most)
         }
         if (chance(s, 50)) peal_uplink_flush(node->uplink);
         for (int h = 0; h < HUBS; h++) {
-            for (size_t i = 0; i < most && take(&node->hubs[h].letters, &item); i++) {
-                peal_hub_on_letter(&node->hubs[h].hub, item.at);
-                peal_letter_unref(item.at);
-            }
+            for (size_t i = 0; i < most && take(&node->hubs[h].mails, &item); i++)
+                read_mail(&node->hubs[h].hub, item.at);
             if (chance(s, 70)) peal_hub_end_turn(&node->hubs[h].hub);
         }
     }
@@ -738,8 +743,8 @@ static void sim_free(struct sim *s)
         drop_bytes(&node->batches);
         drop_bytes(&node->answers);
         for (int h = 0; h < HUBS; h++) {
-            while (take(&node->hubs[h].letters, &item))
-                peal_letter_unref(item.at);
+            while (take(&node->hubs[h].mails, &item))
+                peal_mail_free(item.at);
             peal_hub_fini(&node->hubs[h].hub);
         }
         while (take(&node->orders, &item))

@@ -4,10 +4,11 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "proto/parcel.h"
 #include "tests/unit/unit.h"
 
 /* A recorder in place of ZeroMQ and of the workers' mailboxes. */
-enum { SENT_MAX = 4096, POSTED_MAX = 256 };
+enum { SENT_MAX = 4096, POSTED_MAX = 1024 };
 struct world {
     struct peal_uplink *up;
     uint64_t now_ms;
@@ -19,7 +20,9 @@ struct world {
     bool send_full;
     struct peal_letter *posted[2][POSTED_MAX];
     size_t posted_count[2];
-    size_t post_room[2]; /* letters that still fit */
+    size_t post_room[2]; /* mails that still fit */
+    struct peal_mail *mails[POSTED_MAX];
+    size_t mail_count;
 };
 
 static void note_sent(struct world *w, struct peal_span frame)
@@ -48,14 +51,33 @@ static enum peal_err io_send(void *ctx, size_t link, struct peal_span bytes)
     return PEAL_OK;
 }
 
-static enum peal_err io_post(void *ctx, uint8_t worker, struct peal_letter *letter)
+static void note_posted(struct world *w, uint8_t worker, struct peal_letter *letter)
+{
+    assert_true(w->posted_count[worker] < POSTED_MAX);
+    w->posted[worker][w->posted_count[worker]++] = letter;
+}
+
+/* Reads the mail as a worker does. It is kept, for the letters point into it. */
+static enum peal_err io_post(void *ctx, uint8_t worker, struct peal_mail *mail)
 {
     struct world *w = ctx;
+    struct peal_letter *letter;
     if (w->post_room[worker] == 0) return PEAL_EFULL;
     w->post_room[worker]--;
-    assert_true(w->posted_count[worker] < POSTED_MAX);
-    w->posted[worker][w->posted_count[worker]++] = peal_letter_ref(letter);
-    return PEAL_OK;
+    assert_true(w->mail_count < POSTED_MAX);
+    w->mails[w->mail_count++] = mail;
+    for (;;) {
+        struct peal_letter *room = calloc(1, sizeof *room);
+        letter = peal_mail_next(mail, room);
+        if (letter == room) {
+            atomic_init(&room->refs, 1);
+            note_posted(w, worker, room);
+        } else {
+            free(room);
+            if (letter == NULL) return PEAL_OK;
+            note_posted(w, worker, peal_letter_ref(letter));
+        }
+    }
 }
 
 static void forget(struct world *w)
@@ -71,6 +93,9 @@ static void forget(struct world *w)
             peal_letter_unref(w->posted[worker][i]);
         w->posted_count[worker] = 0;
     }
+    for (size_t i = 0; i < w->mail_count; i++)
+        peal_mail_free(w->mails[i]);
+    w->mail_count = 0;
 }
 
 static int setup(void **state)
@@ -236,7 +261,8 @@ static void uplink_second_worker_joins_without_asking_the_router(void **state)
     message(w, 3, "room", 7, 42);
     assert_int_equal(w->posted_count[0], 1);
     assert_int_equal(w->posted_count[1], 2);
-    assert_ptr_equal(w->posted[0][0], w->posted[1][1]); /* the same letter */
+    assert_int_equal(w->posted[0][0]->env.offset, 42);
+    assert_int_equal(w->posted[1][1]->env.offset, 42);
 }
 
 static void uplink_every_join_of_an_inbox_asks_the_router(void **state)
@@ -373,6 +399,86 @@ static void uplink_full_worker_is_told_that_letters_were_lost(void **state)
     assert_int_equal(w->posted[0][1]->kind, PEAL_LETTER_LOST);
     assert_int_equal(w->posted[0][2]->kind, PEAL_LETTER_LINK);
     assert_int_equal(w->posted[0][3]->env.offset, 44);
+    /* It was told once. */
+    message(w, 6, "room", 7, 45);
+    assert_int_equal(w->posted_count[0], 5);
+    assert_int_equal(w->posted[0][4]->env.offset, 45);
+}
+
+static void uplink_loss_is_told_by_the_tick_when_nothing_else_comes(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    forget(w);
+    w->post_room[0] = 0;
+    message(w, 2, "room", 7, 41);
+    pass(w, 100); /* still full */
+    assert_int_equal(w->posted_count[0], 0);
+    w->post_room[0] = SIZE_MAX;
+    pass(w, 100);
+    assert_int_equal(w->posted_count[0], 2);
+    assert_int_equal(w->posted[0][0]->kind, PEAL_LETTER_LOST);
+    assert_int_equal(w->posted[0][1]->kind, PEAL_LETTER_LINK);
+    pass(w, 100);
+    assert_int_equal(w->posted_count[0], 2);
+}
+
+static void uplink_turn_gives_each_worker_one_mail_until_it_is_full(void **state)
+{
+    struct world *w = *state;
+    enum { COUNT = 2 * PEAL_MAIL_LETTERS + 10 };
+    struct peal_parcel parcel = {0};
+    struct peal_envelope env = {.group = peal_span_of("room"),
+                                .epoch = 7,
+                                .id = peal_span_of("x"),
+                                .data = peal_span_of("1")};
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 0);
+    forget(w);
+    for (env.offset = 1; env.offset <= COUNT; env.offset++) {
+        struct peal_buf buf = {0};
+        peal_envelope_encode(&env, &buf);
+        struct peal_frame f = {.type = PEAL_F_MESSAGE, .envelope = peal_buf_span(&buf)};
+        assert_int_equal(peal_parcel_add(&parcel, &f), PEAL_OK);
+        peal_buf_fini(&buf);
+    }
+    peal_uplink_on_batch(w->up, 0, peal_parcel_finish(&parcel, 5, 2));
+    assert_int_equal(w->mail_count, 2); /* full ones do not wait for the end of the turn */
+    peal_uplink_flush(w->up);
+    peal_parcel_fini(&parcel);
+    assert_int_equal(w->mail_count, 3);
+    assert_int_equal(w->posted_count[0], COUNT);
+    for (uint64_t i = 0; i < COUNT; i++)
+        assert_int_equal(w->posted[0][i]->env.offset, i + 1);
+    assert_int_equal(w->posted_count[1], 0);
+}
+
+static void uplink_large_message_is_one_letter_for_all_workers(void **state)
+{
+    struct world *w = *state;
+    static char data[PEAL_MAIL_LARGE];
+    struct peal_envelope env = {.group = peal_span_of("room"),
+                                .epoch = 7,
+                                .offset = 41,
+                                .id = peal_span_of("x"),
+                                .data = peal_span_make(data, sizeof data)};
+    struct peal_buf buf = {0};
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    order(w, PEAL_ORDER_JOIN, 1, req_of(1, 1), "room");
+    forget(w);
+    peal_envelope_encode(&env, &buf);
+    struct peal_frame f = {.type = PEAL_F_MESSAGE, .envelope = peal_buf_span(&buf)};
+    batch(w, 5, 2, &f);
+    peal_buf_fini(&buf);
+    assert_int_equal(w->posted_count[0], 1);
+    assert_int_equal(w->posted_count[1], 1);
+    assert_ptr_equal(w->posted[0][0], w->posted[1][0]);
+    assert_int_equal(w->posted[0][0]->env.data.size, sizeof data);
 }
 
 static void uplink_sync_that_nobody_confirms_is_sent_again(void **state)
@@ -459,6 +565,7 @@ static void uplink_large_request_follows_what_waits_before_it(void **state)
     assert_int_equal(w->sent[1].type, PEAL_F_PUBLISH);
     w->send_full = true;
     request(w, PEAL_F_PUBLISH, req_of(0, 3), "a", 100000);
+    peal_uplink_flush(w->up);
     assert_int_equal(w->posted_count[0], 1);
     assert_true(w->posted[0][0]->frame.req == req_of(0, 3));
     assert_int_equal(w->posted[0][0]->frame.code, PEAL_EQUEUE_FULL);
@@ -534,6 +641,9 @@ int main(void)
         TEST(uplink_join_ordered_while_the_router_is_away_is_asked_later),
         TEST(uplink_last_leave_is_told_to_the_router),
         TEST(uplink_full_worker_is_told_that_letters_were_lost),
+        TEST(uplink_loss_is_told_by_the_tick_when_nothing_else_comes),
+        TEST(uplink_turn_gives_each_worker_one_mail_until_it_is_full),
+        TEST(uplink_large_message_is_one_letter_for_all_workers),
         TEST(uplink_sync_that_nobody_confirms_is_sent_again),
         TEST(uplink_garbage_from_the_link_is_no_crash_but_a_sync),
         TEST(uplink_turn_leaves_as_one_message_in_order),

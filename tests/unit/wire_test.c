@@ -286,6 +286,40 @@ static void envelope_without_group_or_data_is_refused(void **state)
     peal_buf_fini(&buf);
 }
 
+static void message_peek_finds_group_and_position(void **state)
+{
+    (void)state;
+    struct peal_envelope env = {.id = peal_span_of("m-1"),
+                                .group = peal_span_of("room"),
+                                .epoch = UINT64_MAX,
+                                .offset = 300,
+                                .data = peal_span_of("1")};
+    struct peal_buf inner = {0};
+    struct peal_buf outer = {0};
+    struct peal_message_head head;
+    peal_envelope_encode(&env, &inner);
+    struct peal_frame frame = {.type = PEAL_F_MESSAGE, .envelope = peal_buf_span(&inner)};
+    peal_frame_encode(&frame, &outer);
+    assert_int_equal(peal_message_peek(peal_buf_span(&outer), &head), PEAL_OK);
+    assert_true(peal_span_is(head.group, "room"));
+    assert_true(head.epoch == UINT64_MAX);
+    assert_int_equal(head.offset, 300);
+    for (size_t size = 0; size < 20; size++)
+        assert_int_equal(peal_message_peek(peal_span_make(outer.at, size), &head),
+                         PEAL_EBAD_MESSAGE);
+    peal_buf_fini(&inner);
+    peal_buf_fini(&outer);
+
+    struct peal_frame leave = {.type = PEAL_F_LEAVE, .group = peal_span_of("room")};
+    peal_frame_encode(&leave, &outer);
+    assert_int_equal(peal_message_peek(peal_buf_span(&outer), &head), PEAL_EUNKNOWN_TYPE);
+    peal_buf_fini(&outer);
+    struct peal_frame empty = {.type = PEAL_F_MESSAGE};
+    peal_frame_encode(&empty, &outer);
+    assert_int_equal(peal_message_peek(peal_buf_span(&outer), &head), PEAL_EBAD_MESSAGE);
+    peal_buf_fini(&outer);
+}
+
 static void wire_check_nesting_beyond_the_limit_is_refused(void **state)
 {
     (void)state;
@@ -351,6 +385,7 @@ int main(void)
         cmocka_unit_test(frame_group_beyond_200_bytes_is_refused),
         cmocka_unit_test(envelope_survives_a_round_trip),
         cmocka_unit_test(envelope_without_group_or_data_is_refused),
+        cmocka_unit_test(message_peek_finds_group_and_position),
         cmocka_unit_test(wire_check_nesting_beyond_the_limit_is_refused),
         cmocka_unit_test(wire_check_agrees_with_msgpack_c),
         cmocka_unit_test(topic_of_a_boot_id_parses_back),
