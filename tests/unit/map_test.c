@@ -128,10 +128,10 @@ static void map_colliding_keys_stay_apart(void **state)
         assert_int_equal(map.bucket_count, 64);
         if (i == 0) continue;
         peal_map_remove(&map, &things[i].node);
-        uint64_t hash = things[i].node.hash;
+        uint32_t hash = things[i].node.hash;
         struct peal_map_node **bucket = &map.buckets[things[0].node.hash & 63];
-        things[i].node = (struct peal_map_node){
-            *bucket, (hash & ~(uint64_t)63) | (things[0].node.hash & 63), key_of(&things[i])};
+        things[i].node.hash = (hash & ~(uint32_t)63) | (things[0].node.hash & 63);
+        things[i].node.next = *bucket;
         *bucket = &things[i].node;
         map.count++;
     }
@@ -182,6 +182,64 @@ static void map_walk_meets_each_node_once_and_may_remove_it(void **state)
     free(things);
 }
 
+/* A map of 64 buckets that grows stays in two halves for a while: whatever is done then. */
+static void map_half_moved_finds_walks_and_removes(void **state)
+{
+    (void)state;
+    struct thing *things = things_new();
+    for (int extra = 1; extra <= 20; extra++) {
+        struct peal_map map;
+        int count = 64 + extra;
+        assert_int_equal(peal_map_init(&map), PEAL_OK);
+        for (int i = 0; i < count; i++)
+            add(&map, &things[i]);
+        assert_int_equal(map.bucket_count, 128);
+        assert_true((map.old != NULL) == (extra <= 16)); /* four of 64 with each add */
+        for (int i = 0; i < count; i++)
+            assert_ptr_equal(peal_map_find(&map, key_of(&things[i])), &things[i].node);
+        assert_null(peal_map_find(&map, key_of(&things[count])));
+
+        int met = 0;
+        struct peal_map_node *node = peal_map_next(&map, NULL);
+        while (node != NULL) {
+            struct peal_map_node *next = peal_map_next(&map, node);
+            struct thing *thing = PEAL_FROM_NODE(node, struct thing, node);
+            assert_true(thing->in);
+            if (met++ % 2 == 0) {
+                peal_map_remove(&map, node);
+                thing->in = false;
+            }
+            node = next;
+        }
+        assert_int_equal(met, count);
+        assert_agrees(&map, things, (size_t)(count / 2));
+        for (int i = 0; i < count; i++)
+            things[i].in = false;
+        peal_map_fini(&map);
+    }
+    free(things);
+}
+
+static void map_find_in_steps_is_a_find(void **state)
+{
+    (void)state;
+    enum { COUNT = 1000 };
+    struct thing *things = things_new();
+    struct peal_map map;
+    assert_int_equal(peal_map_init(&map), PEAL_OK);
+    for (int i = 0; i < COUNT; i++)
+        add(&map, &things[i]);
+    for (int i = 0; i < 2 * COUNT; i++) {
+        uint32_t hash = peal_map_hash(&map, key_of(&things[i]));
+        peal_map_fetch_bucket(&map, hash);
+        peal_map_fetch_node(&map, hash);
+        assert_ptr_equal(peal_map_find_hashed(&map, hash, key_of(&things[i])),
+                         i < COUNT ? &things[i].node : NULL);
+    }
+    peal_map_fini(&map);
+    free(things);
+}
+
 static void map_chains_stay_short_and_keys_differ_between_maps(void **state)
 {
     (void)state;
@@ -194,6 +252,7 @@ static void map_chains_stay_short_and_keys_differ_between_maps(void **state)
     for (int i = 0; i < KEYS; i++)
         add(&map, &things[i]);
     assert_true(map.bucket_count >= KEYS);
+    assert_null(map.old); /* has long been moved */
     size_t longest = 0;
     for (size_t i = 0; i < map.bucket_count; i++) {
         size_t length = 0;
@@ -231,6 +290,8 @@ int main(void)
         cmocka_unit_test(map_many_keys_agree_with_a_naive_table),
         cmocka_unit_test(map_colliding_keys_stay_apart),
         cmocka_unit_test(map_walk_meets_each_node_once_and_may_remove_it),
+        cmocka_unit_test(map_half_moved_finds_walks_and_removes),
+        cmocka_unit_test(map_find_in_steps_is_a_find),
         cmocka_unit_test(map_chains_stay_short_and_keys_differ_between_maps),
     };
     return cmocka_run_group_tests_name("map", tests, NULL, NULL);
