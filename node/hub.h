@@ -72,7 +72,7 @@ enum peal_err peal_hub_init(struct peal_hub *hub, const struct peal_config *conf
 /* All connections must be gone. */
 void peal_hub_fini(struct peal_hub *hub);
 void peal_hub_set_time(struct peal_hub *hub, uint64_t mono_ms, uint64_t wall_ms);
-/* Takes one letter; the reference stays with the caller. */
+/* Takes one letter, whose memory must stay until the end of the turn (peal_turn_keep). */
 void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter);
 /* Gives the members of the groups what came for them. At the end of every turn, before the
  * connections are written. */

@@ -18,19 +18,18 @@ struct peal_mail *peal_mail_new(void)
     return NULL;
 }
 
-/* Takes the next item: its frame, or an empty one and mail->taken. False at the end. */
-static bool take_item(struct peal_mail *mail, struct peal_span *frame)
+/* Takes the next item: its frame, or its letter. False at the end. */
+static bool take_item(struct peal_mail *mail, struct peal_span *frame, struct peal_letter **letter)
 {
     uint32_t size;
-    peal_letter_unref(mail->taken);
-    mail->taken = NULL;
+    *letter = NULL;
     if (mail->at == mail->items.size) return false;
     PEAL_ASSERT(mail->items.size - mail->at > sizeof size);
     memcpy(&size, mail->items.at + mail->at, sizeof size);
     mail->at += sizeof size;
     *frame = peal_span_make(mail->items.at + mail->at, size);
-    if (size == 0) memcpy(&mail->taken, mail->items.at + mail->at, sizeof mail->taken);
-    mail->at += size > 0 ? size : sizeof mail->taken;
+    if (size == 0) memcpy(letter, mail->items.at + mail->at, sizeof *letter);
+    mail->at += size > 0 ? size : sizeof *letter;
     PEAL_ASSERT(mail->at <= mail->items.size);
     return true;
 }
@@ -38,9 +37,11 @@ static bool take_item(struct peal_mail *mail, struct peal_span *frame)
 void peal_mail_free(struct peal_mail *mail)
 {
     struct peal_span frame;
+    struct peal_letter *letter;
     if (mail == NULL) return;
-    while (take_item(mail, &frame)) {
-    }
+    mail->at = 0;
+    while (take_item(mail, &frame, &letter))
+        peal_letter_unref(letter);
     peal_buf_fini(&mail->items);
     free(mail);
 }
@@ -81,9 +82,10 @@ enum peal_err peal_mail_add_letter(struct peal_mail *mail, struct peal_letter *l
 struct peal_letter *peal_mail_next(struct peal_mail *mail, struct peal_letter *room)
 {
     struct peal_span frame;
+    struct peal_letter *letter;
     peal_frame_fini(&room->frame);
-    if (!take_item(mail, &frame)) return NULL;
-    if (mail->taken != NULL) return mail->taken;
+    if (!take_item(mail, &frame, &letter)) return NULL;
+    if (letter != NULL) return letter;
     enum peal_err err = peal_letter_read(room, frame);
     if (err == PEAL_OK) return room;
     peal_log(PEAL_LOG_ERROR, "letter.bad_frame", "code=%s", peal_err_word(err));

@@ -20,15 +20,15 @@ enum {
 
 struct peal_mail {
     struct peal_buf items;
-    uint32_t count;            /* letters put in */
-    size_t bytes;              /* of their frames, wherever they are */
-    size_t at;                 /* of the next item to be read */
-    struct peal_letter *taken; /* the last one read, if it was put in as a letter */
+    uint32_t count;         /* letters put in */
+    size_t bytes;           /* of their frames, wherever they are */
+    size_t at;              /* of the next item to be read */
+    struct peal_mail *next; /* for whoever keeps several */
 };
 
 /* NULL on ENOMEM. */
 struct peal_mail *peal_mail_new(void);
-/* Drops the letters that were not read. NULL is fine. */
+/* NULL is fine. */
 void peal_mail_free(struct peal_mail *mail);
 static inline bool peal_mail_full(const struct peal_mail *mail)
 {
@@ -40,7 +40,7 @@ enum peal_err peal_mail_add_frame(struct peal_mail *mail, struct peal_span frame
 enum peal_err peal_mail_add_letter(struct peal_mail *mail, struct peal_letter *letter);
 /* The next letter, or NULL at the end. A frame is decoded into *room, which is zeroed before the
  * first call; one that cannot be read is a letter that got LOST. What is returned is there until
- * the next call; references to it are not to be taken. */
+ * the next call, what it points to as long as the mail. */
 struct peal_letter *peal_mail_next(struct peal_mail *mail, struct peal_letter *room);
 
 #endif

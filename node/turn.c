@@ -1,4 +1,4 @@
-/* The letters of a group are a chain of indexes, so that collecting allocates nothing. A flush
+/* The messages of a group are a chain of indexes, so that collecting allocates nothing. A flush
  * takes the chain off the group first and then cuts it into runs of at most PEAL_RUN_BYTES. */
 #include "node/turn.h"
 
@@ -9,9 +9,9 @@
 
 enum { DIALECTS = PEAL_DIALECT_RAW + 1, AHEAD = 4 };
 
-_Static_assert((int)PEAL_TURN_LETTERS <= (int)UINT16_MAX - 1, "index + 1 is a uint16_t");
+_Static_assert((int)PEAL_TURN_MESSAGES <= (int)UINT16_MAX - 1, "index + 1 is a uint16_t");
 
-/* Letters `first`.. of a chain, as many as go into one run. */
+/* Messages `first`.. of a chain, as many as go into one run. */
 struct part {
     struct peal_group *group;
     uint16_t first;
@@ -27,11 +27,10 @@ static struct peal_run *render(struct peal_hub *hub, const struct part *part,
     struct peal_turn *turn = &hub->turn;
     uint32_t count = 0;
     turn->bytes.size = 0;
-    for (uint16_t at = part->first;; at = turn->next[at - 1]) {
-        const struct peal_letter *letter = turn->letters[at - 1];
-        struct peal_message_facts facts = {.unread = letter->frame.unread,
-                                           .rev = letter->frame.rev};
-        dialect->message(&turn->bytes, &letter->env, &facts);
+    for (uint16_t at = part->first;; at = turn->messages[at - 1].next) {
+        const struct peal_turn_message *message = &turn->messages[at - 1];
+        struct peal_message_facts facts = {.unread = message->unread, .rev = message->rev};
+        dialect->message(&turn->bytes, &message->env, &facts);
         turn->ends[count++] = (uint32_t)turn->bytes.size;
         if (at == part->last) break;
     }
@@ -45,15 +44,15 @@ static void deliver_to(struct peal_hub *hub, struct part *part, struct peal_memb
 {
     struct peal_group *g = part->group;
     struct peal_conn *conn = m->conn;
-    const struct peal_letter *first = hub->turn.letters[part->first - 1];
+    const struct peal_envelope *first = &hub->turn.messages[part->first - 1].env;
     struct peal_run **run = &part->runs[conn->dialect->kind];
     if (*run == NULL) *run = render(hub, part, conn->dialect);
     uint32_t taken = *run == NULL ? 0 : peal_conn_deliver(conn, *run);
-    if (taken > 0 && g->inbox) peal_conn_acked_by_ping(conn, first->env.offset + taken - 1);
+    if (taken > 0 && g->inbox) peal_conn_acked_by_ping(conn, first->offset + taken - 1);
     if (taken == part->count) return;
     if (g->keeps || *run == NULL) {
         /* The rest comes by a page, or its loss is told by one. */
-        peal_member_fall_behind(m, first->env.epoch, first->env.offset + taken - 1);
+        peal_member_fall_behind(m, first->epoch, first->offset + taken - 1);
         return;
     }
     peal_count(PEAL_M_DUE, part->count - taken);
@@ -75,23 +74,31 @@ static void deliver(struct peal_hub *hub, struct part *part)
         peal_run_unref(part->runs[i]);
 }
 
-void peal_turn_add(struct peal_hub *hub, struct peal_group *g, struct peal_letter *letter)
+void peal_turn_add(struct peal_hub *hub, struct peal_group *g, const struct peal_letter *letter)
 {
     struct peal_turn *turn = &hub->turn;
     PEAL_ASSERT(!turn->delivering);
-    if (turn->letter_count == PEAL_TURN_LETTERS) peal_turn_end(hub);
+    if (turn->message_count == PEAL_TURN_MESSAGES) peal_turn_end(hub);
     __builtin_prefetch(PEAL_FROM_LINK(g->live.next, struct peal_member, in_group));
-    turn->letters[turn->letter_count] = peal_letter_ref(letter);
-    turn->next[turn->letter_count] = 0;
-    uint16_t at = ++turn->letter_count;
+    struct peal_turn_message *message = &turn->messages[turn->message_count++];
+    message->env = letter->env;
+    message->unread = letter->frame.unread;
+    message->rev = letter->frame.rev;
+    message->next = 0;
     if (g->turn_first == 0) {
-        g->turn_first = at;
+        g->turn_first = turn->message_count;
         g->turn_slot = turn->group_count;
         turn->groups[turn->group_count++] = g;
     } else {
-        turn->next[g->turn_last - 1] = at;
+        turn->messages[g->turn_last - 1].next = turn->message_count;
     }
-    g->turn_last = at;
+    g->turn_last = turn->message_count;
+}
+
+void peal_turn_keep(struct peal_turn *turn, struct peal_mail *mail)
+{
+    mail->next = turn->mails;
+    turn->mails = mail;
 }
 
 void peal_turn_flush_group(struct peal_hub *hub, struct peal_group *g)
@@ -109,8 +116,8 @@ void peal_turn_flush_group(struct peal_hub *hub, struct peal_group *g)
         do {
             part.last = at;
             part.count++;
-            bytes += turn->letters[at - 1]->env.data.size;
-            at = turn->next[at - 1];
+            bytes += turn->messages[at - 1].env.data.size;
+            at = turn->messages[at - 1].next;
         } while (at != 0 && bytes < PEAL_RUN_BYTES);
         deliver(hub, &part);
     }
@@ -136,14 +143,17 @@ void peal_turn_end(struct peal_hub *hub)
         if (i + AHEAD < turn->group_count) prefetch_first(turn->groups[i + AHEAD]);
         if (turn->groups[i] != NULL) peal_turn_flush_group(hub, turn->groups[i]);
     }
-    for (uint16_t i = 0; i < turn->letter_count; i++)
-        peal_letter_unref(turn->letters[i]);
-    turn->letter_count = 0;
+    while (turn->mails != NULL) {
+        struct peal_mail *mail = turn->mails;
+        turn->mails = mail->next;
+        peal_mail_free(mail);
+    }
+    turn->message_count = 0;
     turn->group_count = 0;
 }
 
 void peal_turn_fini(struct peal_turn *turn)
 {
-    PEAL_ASSERT(turn->letter_count == 0);
+    PEAL_ASSERT(turn->message_count == 0);
     peal_buf_fini(&turn->bytes);
 }

@@ -119,7 +119,7 @@ static uint32_t read_mail(struct peal_worker *w, struct peal_mail *mail)
         else
             peal_hub_on_letter(&w->hub, letter);
     }
-    peal_mail_free(mail);
+    peal_turn_keep(&w->hub.turn, mail);
     return count;
 }
 

@@ -76,8 +76,13 @@ static inline void rig_forget(struct rig *rig)
 static inline void rig_letter(struct rig *rig, struct peal_letter *letter)
 {
     assert_non_null(letter);
-    peal_hub_on_letter(&rig->hub, letter);
+    struct peal_mail *mail = peal_mail_new();
+    assert_non_null(mail);
+    assert_int_equal(peal_mail_add_letter(mail, letter), PEAL_OK);
     peal_letter_unref(letter);
+    struct peal_letter room = {0};
+    peal_hub_on_letter(&rig->hub, peal_mail_next(mail, &room));
+    peal_turn_keep(&rig->hub.turn, mail);
     if (!rig->turn_goes_on) peal_hub_end_turn(&rig->hub);
 }
 

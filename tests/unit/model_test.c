@@ -553,7 +553,7 @@ static void read_mail(struct peal_hub *hub, struct peal_mail *mail)
     struct peal_letter *letter;
     while ((letter = peal_mail_next(mail, &room)) != NULL)
         peal_hub_on_letter(hub, letter);
-    peal_mail_free(mail);
+    peal_turn_keep(&hub->turn, mail);
 }
 
 static void move_some(struct sim *s, size_t most)

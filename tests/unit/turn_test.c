@@ -239,10 +239,10 @@ static void turn_longer_than_it_can_hold_is_given_out_on_the_way(void **state)
     struct peal_conn *conn = open_member(w, 0);
     int64_t due = peal_metrics_sum(PEAL_M_DUE);
     w->rig->kernel_takes = true;
-    messages(w, "room", 1, PEAL_TURN_LETTERS + 1);
-    assert_int_equal(peal_metrics_sum(PEAL_M_DUE) - due, PEAL_TURN_LETTERS);
+    messages(w, "room", 1, PEAL_TURN_MESSAGES + 1);
+    assert_int_equal(peal_metrics_sum(PEAL_M_DUE) - due, PEAL_TURN_MESSAGES);
     rig_end_turn(w->rig);
-    assert_int_equal(peal_metrics_sum(PEAL_M_DUE) - due, PEAL_TURN_LETTERS + 1);
+    assert_int_equal(peal_metrics_sum(PEAL_M_DUE) - due, PEAL_TURN_MESSAGES + 1);
     assert_true(conn->open);
 }
 
