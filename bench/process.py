@@ -8,6 +8,7 @@ import subprocess
 import time
 
 DEADLINE_S = 30
+STOP_S = 10
 
 
 class ProcessError(Exception):
@@ -79,13 +80,16 @@ class Process:
         text = self._stderr.read_text(encoding="utf-8", errors="backslashreplace")
         return "\n".join(text.splitlines()[-lines:])
 
-    def end(self, deadline_s=10):
-        """SIGTERM, then SIGKILL for what is left of the group. Ended already: does nothing."""
+    def end(self, stop_s=STOP_S):
+        """SIGTERM, then SIGKILL for what is left of the group. Ended already: does nothing.
+
+        Returns false when the program itself had to be killed."""
+        in_time = True
         try:
             if self._process.returncode is None:
                 # The group's number belongs to it for as long as the leader is not waited for.
                 os.killpg(self.pid, signal.SIGTERM)
-                wait_readable(self._end, deadline_s)
+                in_time = wait_readable(self._end, stop_s)
         finally:
             if self._process.returncode is None:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -94,6 +98,7 @@ class Process:
             if self._end is not None:
                 os.close(self._end)
                 self._end = None
+        return in_time
 
 
 def wait_readable(file, seconds):

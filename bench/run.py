@@ -120,7 +120,9 @@ class Bench:
         settings = {"workers": self.workers, **subject.settings}
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             with servers.start(subject.server, programs, folder, settings) as server:
-                return load.run(programs, server, subject, options, folder)
+                figures = load.run(programs, server, subject, options, folder)
+        notes = [figures["note"]] if "note" in figures else []
+        return {**figures, "notes": notes + server.notes}
 
 
 # An absolute path, without its last part.
@@ -160,8 +162,8 @@ def measure(bench, scenario, pairs):
             if "error" in figures and name not in skip:
                 failures[name] += 1
                 print(f"{scenario.name}: {name}: {figures['error']}", file=sys.stderr)
-            elif "note" in figures:
-                print(f"{scenario.name}: {name}: note: {figures['note']}", file=sys.stderr)
+            for note in figures.get("notes", ()):
+                print(f"{scenario.name}: {name}: note: {note}", file=sys.stderr)
         rounds.append(runs)
     return rounds
 

@@ -13,7 +13,7 @@ import json
 import pathlib
 import signal
 
-from process import Process, ProcessError
+from process import STOP_S, Process, ProcessError
 
 API_KEY = "key-of-the-benchmarks"
 SECRET = "secret-of-the-benchmarks-32-bytes-long"
@@ -52,10 +52,11 @@ class Server:
     pids: dict  # name of the process: its pid
     address: str  # HOST:PORT for browsers
     endpoints: dict  # door: where it is
+    notes: list = dataclasses.field(default_factory=list)  # complete when it has ended
 
 
 @contextlib.contextmanager
-def start(kind, programs, folder, settings):
+def start(kind, programs, folder, settings, stop_s=STOP_S):
     """The running server. settings: keys of the configuration that replace those of CONFIG.
 
     ProcessError: it did not get ready, ended by itself, or did not end with exit code 0."""
@@ -73,8 +74,8 @@ def start(kind, programs, folder, settings):
         else:
             server = start_floor(programs, run, kind)
         yield server
-        for process in reversed(processes):
-            check_end(process)
+        ends = [check_end(process, stop_s) for process in reversed(processes)]
+        server.notes.extend(note for note in ends if note is not None)
 
 
 def start_dev(programs, run, folder, settings):
@@ -127,10 +128,14 @@ def endpoints(api, doors):
     return {"push": doors["pull"], "rpc": doors["rpc"], "http": f"tcp://{api}"}
 
 
-def check_end(process):
-    """Ends a server and judges how it ended; what ends by itself has crashed."""
+def check_end(process, stop_s):
+    """Ends a server and judges how it ended. Returns what there is to note, or None.
+
+    A slow stop takes nothing from what was measured before; a crash does."""
     crashed = process.code is not None
-    process.end()
+    if not process.end(stop_s):
+        return f"{process.name} did not stop within {stop_s} s and was killed"
     # The floor has no state to put in order, so the signal may end it.
     if crashed or process.code not in (0, -signal.SIGTERM):
         raise ProcessError(f"{process.name}: ended with {process.code}\n{process.told()}")
+    return None

@@ -14,6 +14,7 @@ import pytest
 import report
 import results
 import scenarios
+import servers
 from peal import ROOT
 from scenarios import Row, Scenario, floor, load, raw
 
@@ -239,7 +240,10 @@ if sys.argv[1:] == ["version"]:
     sys.exit()
 here = pathlib.Path(__file__).parent
 open(here / "pids", "a").write(f"{os.getpid()}\n")
-signal.signal(signal.SIGTERM, lambda *_: os._exit(int(os.environ.get("CODE", "0"))))
+def stop(*_):
+    if "DEAF" not in os.environ:
+        os._exit(int(os.environ.get("CODE", "0")))
+signal.signal(signal.SIGTERM, stop)
 if "-c" in sys.argv:
     config = json.load(open(sys.argv[sys.argv.index("-c") + 1]))
     open(here / "configs", "a").write(json.dumps([sys.argv[1], config]) + "\n")
@@ -389,6 +393,15 @@ def test_bench_tells_when_a_server_does_not_end_well(programs):
     code, _, err = finish(bench(programs, "F2-low", "--pairs", 1, CODE="70"))
     assert code == 1
     assert "F2-low: raw: peal: ended with 70" in err
+
+
+def test_bench_notes_a_server_that_does_not_stop_and_keeps_the_figures(programs, monkeypatch):
+    monkeypatch.setenv("DEAF", "1")
+    found = servers.Programs(*(programs / name for name in ("peal", "peal-floor", "peal-load")))
+    with servers.start("dev", found, programs, {}, stop_s=0.1) as server:
+        pass
+    assert server.notes == ["peal did not stop within 0.1 s and was killed"]
+    check_ended(programs)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
