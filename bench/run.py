@@ -93,11 +93,11 @@ class Bench:
                 raise ProcessError(f"there is no program {path}")
         return programs
 
-    def round(self, scenario, skip, show):
-        """{subject: figures}, in the order of the scenario. What fails has {"error": text}."""
+    def round(self, subjects, skip, show):
+        """{subject: figures} of one run of each. What fails has {"error": text}."""
         runs = {}
         with turn(self.lock):
-            for subject in scenario.subjects:
+            for subject in subjects:
                 if subject.name in skip:
                     runs[subject.name] = {"error": "left out, it failed before"}
                     continue
@@ -145,6 +145,15 @@ def turn(path):
         yield
 
 
+def order(subjects, number):
+    """The subjects as they run in round `number`: forth and back in turn.
+
+    What runs first, or after a heavier one, has a small disadvantage; this way each has it. A
+    subject that goes by the rate of another one runs behind all that do not."""
+    turned = list(subjects) if number % 2 == 1 else list(reversed(subjects))
+    return sorted(turned, key=lambda subject: bool(subject.rate_of))
+
+
 def measure(bench, scenario, pairs):
     """All rounds of a scenario."""
     rounds, failures = [], collections.Counter()
@@ -156,7 +165,7 @@ def measure(bench, scenario, pairs):
         def show(subject, number=number):
             progress(f"{scenario.name}: round {number} of {pairs}, {subject}")
 
-        runs = bench.round(scenario, skip, show)
+        runs = bench.round(order(scenario.subjects, number), skip, show)
         progress("")
         for name, figures in runs.items():
             if "error" in figures and name not in skip:

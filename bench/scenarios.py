@@ -1,8 +1,9 @@
 """bench/scenarios.py: what is measured, and what the figures must and should be.
 
 A scenario has subjects, each a server and a load, and rows, which are figures of them. In one
-round every subject runs once, in the order they stand here; so what is compared stands side
-by side. Limits of rows are upper ones: `must` is promised, `aim` is where we want to be.
+round every subject runs once, in the order they stand here or the other way round; so what is
+compared stands side by side. Limits of rows are upper ones: `must` is promised, `aim` is where we
+want to be.
 """
 
 import dataclasses

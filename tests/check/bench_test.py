@@ -13,6 +13,7 @@ import plot
 import pytest
 import report
 import results
+import run as driver
 import scenarios
 import servers
 from peal import ROOT
@@ -124,6 +125,18 @@ def test_against_compares_two_programs_and_leaves_out_the_floor():
     assert by_name["embedded, half B"].rate_of == ("embedded B", 0.5)
     assert [row.base for row in both.rows if row.subject == "embedded"] == ["embedded B"]
     assert all(row.must is None and row.base == f"{row.subject} B" for row in both.rows)
+
+
+def test_order_turns_each_round_and_rates_come_after_what_they_go_by():
+    users = next(s for s in scenarios.SCENARIOS if s.name == "U1").subjects
+    forth = [subject.name for subject in driver.order(users, 1)]
+    back = [subject.name for subject in driver.order(users, 2)]
+    assert forth == [subject.name for subject in users]
+    assert back != forth and sorted(back) == sorted(forth)
+    for names in (forth, back):
+        for subject in users:
+            if subject.rate_of:
+                assert names.index(subject.name) > names.index(subject.rate_of[0])
 
 
 def test_quick_replaces_only_what_it_names():
@@ -338,7 +351,7 @@ def test_bench_runs_pairs_and_keeps_figures_without_paths(programs):
     assert (code, err) == (0, "")
     assert re.search(r"raw / floor send: CPU per delivery +1\.50 .* MISSED", out)
     order = [words[words.index("--target") + 1] for words in lines_of(programs, "loads")]
-    assert order == ["raw", "floor", "native"] * 2
+    assert order == ["raw", "floor", "native", "native", "floor", "raw"]
     assert {config["workers"] for _, config in lines_of(programs, "configs")} == {3}
     check_ended(programs)
 
