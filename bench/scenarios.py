@@ -246,7 +246,7 @@ def memory_own():
 
 
 def handshakes():
-    work = load("shake", {"count": 2000}, count=10000, concurrency=64)
+    work = load("shake", {"count": 5000}, count=10000, concurrency=64)
 
     def cost(subject, base, **limits):
         return Row("cpu_us_per_handshake", subject, base, **limits)
