@@ -236,7 +236,7 @@ def memory_own():
     work = load("hold", {}, steps="1000,15000", groups=15000)
     return Scenario(
         "M1b",
-        "the same, each with a token and a group of its own, in router and node together",
+        "memory of one more connection, with a token and an own group, in router and node together",
         (
             raw(work, server="cluster", path="/t/{group}", token=True),
             native(work, server="cluster", token=True),
