@@ -466,7 +466,7 @@ static void door_on_readable(struct floor *floor, int door, enum kind kind)
         bool quiet = kind == KIND_PUBLISHER && floor->paused;
         watch(floor, EPOLL_CTL_ADD, fd, quiet ? 0 : EPOLLIN);
     }
-    if (errno != EAGAIN && errno != ECONNABORTED && errno != EMFILE) die("accept4");
+    if (errno != EAGAIN && errno != ECONNABORTED) die("accept4");
 }
 
 /* Publishers are few: all descriptors are walked only when the state changes. */

@@ -77,7 +77,7 @@ static double seconds_of(const struct peal_run *run)
         uint64_t ns = atomic_load(&run->board->tallies[i].last_ns);
         if (ns > last_ns) last_ns = ns;
     }
-    if (last_ns <= run->before.now) last_ns = run->after.now;
+    if (last_ns <= run->before.now) return 0;
     return (double)(last_ns - run->before.now) / 1e9;
 }
 
@@ -85,6 +85,8 @@ static void add_cpu(struct peal_buf *out, const struct peal_run *run, double sec
                     const char *per_name, uint64_t per)
 {
     const struct peal_plan *plan = run->plan;
+    /* A server that died takes its clock along. */
+    if (run->after.now == 0) return;
     double clients = (double)(run->after.clients - run->before.clients) / 1e9;
     double self = (double)(run->after.self - run->before.self) / 1e9;
     double servers = 0;

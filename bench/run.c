@@ -97,20 +97,22 @@ bool peal_run_connect(struct peal_run *run, uint32_t count)
     return true;
 }
 
-bool peal_run_mark(struct peal_run *run, struct peal_run_mark *mark)
+bool peal_run_mark(struct peal_run *run, struct peal_run_mark *out)
 {
     const struct peal_plan *plan = run->plan;
-    *mark = (struct peal_run_mark){.now = peal_meter_now_ns()};
+    struct peal_run_mark mark = {.now = peal_meter_now_ns()};
     for (uint32_t i = 0; i < plan->pid_count; i++)
-        if (!peal_meter_cpu_ns(plan->pids[i], &mark->servers[i]))
+        if (!peal_meter_cpu_ns(plan->pids[i], &mark.servers[i]))
             return peal_run_fail(run, "server process %d is gone", (int)plan->pids[i]);
     for (uint32_t i = 0; i < plan->processes; i++) {
         uint64_t used;
         if (!peal_meter_cpu_ns(run->clients[i], &used))
             return peal_run_fail(run, "a client process is gone");
-        mark->clients += used;
+        mark.clients += used;
     }
-    return peal_meter_cpu_ns(getpid(), &mark->self);
+    if (!peal_meter_cpu_ns(getpid(), &mark.self)) return peal_run_fail(run, "no own CPU clock");
+    *out = mark;
+    return true;
 }
 
 bool peal_run_wait_idle(struct peal_run *run)

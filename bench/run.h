@@ -33,9 +33,9 @@ struct peal_run {
     uint64_t late_max_ns; /* how far the publisher was behind its schedule */
     uint32_t warm_tries;
     bool restless; /* a server that was waited for did not become idle */
-    bool measured;
+    bool measured; /* there is a mark before, and counts since */
     struct peal_run_mark before;
-    struct peal_run_mark after;
+    struct peal_run_mark after; /* its `now` is 0 while there is none */
     uint64_t pss[PEAL_PLAN_STEPS_MAX][PEAL_PLAN_PIDS_MAX];
     uint32_t pss_at[PEAL_PLAN_STEPS_MAX]; /* connections */
     uint32_t pss_count;
@@ -59,7 +59,8 @@ bool peal_run_check(struct peal_run *run);
 bool peal_run_connect(struct peal_run *run, uint32_t count);
 /* Waits until nothing has come for 300 ms and the servers used less than 1 % of it. */
 bool peal_run_wait_idle(struct peal_run *run);
-bool peal_run_mark(struct peal_run *run, struct peal_run_mark *mark);
+/* Reads all CPU clocks; *out stays as it is when one cannot be read. */
+bool peal_run_mark(struct peal_run *run, struct peal_run_mark *out);
 /* Reads the memory of the servers, as that of the connections there are now. */
 bool peal_run_read_pss(struct peal_run *run);
 

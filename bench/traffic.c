@@ -14,7 +14,9 @@ enum {
     WARM_PAUSE_NS = 1000000,
     FLUSH_MESSAGES = 64,      /* closed loop: so many leave together at most */
     CHECK_NS = 100 * 1000000, /* how often one looks whether all still live */
-    POLL_NS = 1000000
+    POLL_NS = 1000000,
+    NAP_NS = 20000, /* after a wake that brought no room; doubles with each */
+    NAP_NS_MAX = 1000000
 };
 
 bool peal_traffic_init(struct peal_traffic *traffic, struct peal_run *run)
@@ -199,6 +201,7 @@ static bool wait_for_room(struct peal_traffic *traffic, uint64_t most, bool *qui
     uint64_t seen = peal_run_sum(run, delivered);
     uint64_t moved_ns = peal_meter_now_ns();
     uint64_t checked_ns = moved_ns;
+    uint64_t nap_ns = 0;
     for (;;) {
         /* First said, then looked: a client that counts in between wakes us. */
         atomic_store(&run->board->waiting, 1);
@@ -206,6 +209,9 @@ static bool wait_for_room(struct peal_traffic *traffic, uint64_t most, bool *qui
         if (run->published - traffic->tail <= most) break;
         peal_board_wait(run->board, POLL_NS * 10);
         uint64_t now_ns = peal_meter_now_ns();
+        /* Clients wake us at each turn, and a large group needs many turns for one message. */
+        if (nap_ns > 0) sleep_until(now_ns + nap_ns);
+        nap_ns = nap_ns == 0 ? NAP_NS : nap_ns < NAP_NS_MAX ? nap_ns * 2 : NAP_NS_MAX;
         if (now_ns - checked_ns < CHECK_NS) continue;
         checked_ns = now_ns;
         if (!peal_run_check(run)) return false;
