@@ -192,7 +192,9 @@ static enum peal_err zmq_out(struct peal_door *door)
 {
     if (!door->out.failed && zmq_send(door->socket, door->out.at, door->out.size, 0) >= 0)
         return PEAL_OK;
-    return fail(door, PEAL_EIO, "zmq", zmq_strerror(zmq_errno()));
+    int why = zmq_errno();
+    return fail(door, PEAL_EIO, "zmq",
+                why == EAGAIN ? "the server takes nothing any more" : zmq_strerror(why));
 }
 
 static enum peal_err push_publish(struct peal_door *door, struct peal_span group,

@@ -1,6 +1,7 @@
 #include "bench/meter.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 uint64_t peal_meter_now_ns(void)
@@ -17,6 +18,19 @@ bool peal_meter_cpu_ns(pid_t pid, uint64_t *out)
     if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) return false;
     *out = (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
     return true;
+}
+
+bool peal_meter_alive(pid_t pid)
+{
+    char path[64];
+    char line[256];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return false;
+    /* `pid (name) state`, and a name may have brackets of its own. */
+    const char *end = fgets(line, sizeof(line), file) == NULL ? NULL : strrchr(line, ')');
+    fclose(file);
+    return end != NULL && end[1] == ' ' && end[2] != 'Z' && end[2] != 'X';
 }
 
 bool peal_meter_pss(pid_t pid, uint64_t *out)

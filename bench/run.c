@@ -55,15 +55,14 @@ bool peal_run_check(struct peal_run *run)
 {
     const struct peal_plan *plan = run->plan;
     if (run->error[0] != '\0') return false;
-    uint64_t used;
     for (uint32_t i = 0; i < plan->processes; i++) {
         struct peal_tally *tally = &run->board->tallies[i];
         if (atomic_load(&tally->failed)) return peal_run_fail(run, "%s", tally->why);
-        if (!peal_meter_cpu_ns(run->clients[i], &used))
+        if (!peal_meter_alive(run->clients[i]))
             return peal_run_fail(run, "a client process is gone");
     }
     for (uint32_t i = 0; i < plan->pid_count; i++)
-        if (!peal_meter_cpu_ns(plan->pids[i], &used))
+        if (!peal_meter_alive(plan->pids[i]))
             return peal_run_fail(run, "server process %d is gone", (int)plan->pids[i]);
     if (run->connections > 0 && peal_run_sum(run, closed) == run->connections)
         return peal_run_fail(run, "the server closed every connection");

@@ -52,20 +52,31 @@ static void sleep_until(uint64_t ns)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
 }
 
+/* When the door fails because the server is gone, that is the thing to say. */
+static bool door_failed(struct peal_run *run)
+{
+    return peal_run_check(run) && peal_run_fail(run, "%s", run->door.why);
+}
+
 static bool publish(struct peal_traffic *traffic, uint32_t k, uint64_t sent_ns, uint32_t index)
 {
     struct peal_run *run = traffic->run;
     struct peal_stamp stamp = {.sent_ns = sent_ns, .seq = ++traffic->seqs[k], .index = index};
     peal_stamp_write(traffic->payload + 1, &stamp);
     struct peal_span payload = {traffic->payload, run->plan->payload};
-    return peal_door_publish(&run->door, k, payload) == PEAL_OK ||
-           peal_run_fail(run, "%s", run->door.why);
+    return peal_door_publish(&run->door, k, payload) == PEAL_OK || door_failed(run);
 }
 
 static bool flush(struct peal_traffic *traffic)
 {
     struct peal_run *run = traffic->run;
-    return peal_door_flush(&run->door) == PEAL_OK || peal_run_fail(run, "%s", run->door.why);
+    return peal_door_flush(&run->door) == PEAL_OK || door_failed(run);
+}
+
+static bool settle(struct peal_traffic *traffic)
+{
+    struct peal_run *run = traffic->run;
+    return peal_door_settle(&run->door) == PEAL_OK || door_failed(run);
 }
 
 /* ---- Warm-up ------------------------------------------------------------------------------ */
@@ -99,7 +110,8 @@ static bool warm_try(struct peal_traffic *traffic)
         if (!flush(traffic) || !peal_run_check(run)) return false;
         sleep_until(peal_meter_now_ns() + WARM_PAUSE_NS);
     }
-    if (!flush(traffic)) return false;
+    if (!flush(traffic) || !settle(traffic)) return false;
+    if (run->door.refused > 0) return peal_run_fail(run, "%s", run->door.why);
     uint64_t until_ms = peal_clock_mono_ms() + WARM_MS;
     while (groups_cold(traffic) > 0 && peal_clock_mono_ms() < until_ms) {
         if (!peal_run_check(run)) return false;
@@ -121,7 +133,6 @@ bool peal_traffic_warm_up(struct peal_traffic *traffic)
         if (!warm_try(traffic)) return false;
     }
     run->warm_tries += tries;
-    if (peal_door_settle(&run->door) != PEAL_OK) return peal_run_fail(run, "%s", run->door.why);
     return peal_run_wait_idle(run);
 }
 
@@ -276,5 +287,5 @@ bool peal_traffic_measure(struct peal_traffic *traffic)
     if (good && !quiet) good = wait_for_all(run);
     good = peal_run_mark(run, &run->after) && good;
     if (!good) return false;
-    return peal_door_settle(&run->door) == PEAL_OK || peal_run_fail(run, "%s", run->door.why);
+    return settle(traffic);
 }
