@@ -148,7 +148,7 @@ static void conn_send_frame(struct crowd *crowd, struct conn *conn, uint8_t opco
 static void add_group(struct crowd *crowd, struct peal_buf *out, uint32_t number, uint32_t j)
 {
     char name[PEAL_PLAN_GROUP_MAX];
-    uint32_t k = (number + j) % crowd->plan->groups;
+    uint32_t k = peal_plan_group_of(crowd->plan, number, j);
     peal_buf_add(out, name, peal_plan_group(crowd->plan, k, name));
 }
 
@@ -301,7 +301,7 @@ static int64_t conn_group_find(struct crowd *crowd, const struct conn *conn, str
     uint64_t k = 0;
     for (size_t i = prefix; i < name.size; i++)
         k = k * 10 + (uint64_t)(name.at[i] - '0');
-    uint64_t j = (k + plan->groups - conn->number % plan->groups) % plan->groups;
+    uint64_t j = (k + plan->groups - peal_plan_group_of(plan, conn->number, 0)) % plan->groups;
     return j < plan->groups_per_connection ? (int64_t)j : -1;
 }
 
@@ -324,7 +324,7 @@ static void conn_on_stamp(struct crowd *crowd, struct conn *conn, const struct p
     }
     if (saw == PEAL_WINDOW_LATE) peal_tick_add(&tally->late, 1);
     if (first) {
-        size_t group = (conn->number + (size_t)j) % plan->groups;
+        size_t group = peal_plan_group_of(plan, conn->number, (uint32_t)j);
         atomic_fetch_add_explicit(&crowd->board->warm[(size_t)crowd->which * plan->groups + group],
                                   1, memory_order_relaxed);
     }

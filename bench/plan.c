@@ -25,7 +25,7 @@ static const char usage[] =
     "  --address HOST:PORT         an IPv4 address\n"
     "  --path TEMPLATE             with {group} and {user} (raw: /b/{group}, native: /v1/ws)\n"
     "  --connections N             1\n"
-    "  --groups N                  connection i is in group i % N (1)\n"
+    "  --groups N                  connection i is in group i * K % N (1)\n"
     "  --groups-per-connection K   and in the K - 1 behind it; native only (1)\n"
     "  --prefix TEXT               group k is TEXT and k (g)\n"
     "  --token-secret S            a token for user u<i>, signed with HS256\n"
@@ -296,8 +296,8 @@ static int plan_check(struct peal_plan *plan)
         return refuse("--door is needed");
     if (plan->groups_per_connection > 1 && plan->target != PEAL_TARGET_NATIVE)
         return refuse("only native members are in more than one group");
-    if (plan->groups_per_connection > plan->groups)
-        return refuse("--groups-per-connection is larger than --groups");
+    if (plan->groups % plan->groups_per_connection != 0)
+        return refuse("--groups is no multiple of --groups-per-connection");
 
     uint32_t total = plan->connections;
     if (plan->verb == PEAL_VERB_SHAKE) total += plan->concurrency;
@@ -360,15 +360,17 @@ uint32_t peal_plan_group(const struct peal_plan *plan, uint32_t k, char *out)
     return (uint32_t)size;
 }
 
+uint32_t peal_plan_group_of(const struct peal_plan *plan, uint32_t i, uint32_t j)
+{
+    return (uint32_t)(((uint64_t)i * plan->groups_per_connection + j) % plan->groups);
+}
+
 uint32_t peal_plan_members(const struct peal_plan *plan, uint32_t k, uint32_t connections)
 {
-    uint32_t members = 0;
-    for (uint32_t j = 0; j < plan->groups_per_connection; j++) {
-        /* Those i with (i + j) % groups == k: the first one, and every groups-th from there. */
-        uint32_t first = (k + plan->groups - j) % plan->groups;
-        if (first < connections) members += (connections - first - 1) / plan->groups + 1;
-    }
-    return members;
+    /* Groups come in blocks of groups_per_connection; connections go through the blocks in turn. */
+    uint32_t blocks = plan->groups / plan->groups_per_connection;
+    uint32_t first = k / plan->groups_per_connection;
+    return first < connections ? (connections - first - 1) / blocks + 1 : 0;
 }
 
 uint32_t peal_plan_share(const struct peal_plan *plan, uint32_t n, uint32_t which)
