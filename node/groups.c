@@ -63,7 +63,7 @@ static void group_free(struct peal_group *g)
     /* If the bus has no room it goes on sending; such messages find no group here, and the next
      * join or a sync puts it right. */
     enum peal_err err = peal_hub_order(hub, PEAL_ORDER_LEAVE, 0, peal_group_span(g));
-    if (err != PEAL_OK) peal_log(PEAL_LOG_WARN, "group.leave_kept", "code=%s", peal_err_word(err));
+    if (err != PEAL_OK) peal_log(PEAL_LOG_DEBUG, "group.leave_kept", "code=%s", peal_err_word(err));
     peal_list_remove(&g->asking);
     peal_map_remove(&hub->groups, &g->node);
     free(g);
@@ -229,7 +229,9 @@ void peal_groups_on_tick(struct peal_hub *hub)
 
 void peal_groups_fini(struct peal_hub *hub)
 {
-    struct peal_map_node *n;
-    while ((n = peal_map_next(&hub->groups, NULL)) != NULL)
+    struct peal_map_node *after;
+    for (struct peal_map_node *n = peal_map_next(&hub->groups, NULL); n != NULL; n = after) {
+        after = peal_map_next(&hub->groups, n);
         group_free(PEAL_FROM_NODE(n, struct peal_group, node));
+    }
 }

@@ -282,10 +282,15 @@ enum peal_err peal_table_init(struct peal_table *t, const struct peal_config *co
 void peal_table_fini(struct peal_table *t)
 {
     struct peal_map_node *it;
-    while ((it = peal_map_next(&t->nodes, NULL)) != NULL)
+    struct peal_map_node *after;
+    for (it = peal_map_next(&t->nodes, NULL); it != NULL; it = after) {
+        after = peal_map_next(&t->nodes, it);
         drop_node(t, PEAL_FROM_NODE(it, struct peal_node_entry, node), "stop");
-    while ((it = peal_map_next(&t->groups, NULL)) != NULL)
+    }
+    for (it = peal_map_next(&t->groups, NULL); it != NULL; it = after) {
+        after = peal_map_next(&t->groups, it);
         free_group(t, PEAL_FROM_NODE(it, struct peal_group_entry, node));
+    }
     peal_map_fini(&t->groups);
     peal_map_fini(&t->nodes);
     peal_buf_fini(&t->scratch);
