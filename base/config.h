@@ -88,6 +88,7 @@ struct peal_config_router {
 struct peal_config {
     bool dev;         /* set by `peal dev` before loading: other defaults for routes and groups */
     char *listen;     /* host:port, [ipv6]:port; port 0 asks the kernel */
+    bool io_uring;    /* may be used where the kernel allows it */
     uint64_t workers; /* 0 = one per core, at least two; at most 64 */
     char *data;
     struct {

@@ -113,6 +113,8 @@ const struct peal_option peal_options[] = {
      .help = "Address of the browser port; port 0 asks the kernel for a free one"},
     {"workers", NUMBER, AT(workers), .fallback = "0", .max = 64,
      .help = "Threads that serve connections; 0 means one per core, at least two"},
+    {"io_uring", BOOL, AT(io_uring), .fallback = "true",
+     .help = "Write to many connections in one system call where the kernel allows it"},
     {"data", TEXT, AT(data), .fallback = "./peal-data", .help = "Folder of the router's store"},
     {"log_level", TEXT, AT(log_level), .fallback = "info", .words = level_words,
      .help = "Log lines less important than this are dropped"},

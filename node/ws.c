@@ -18,6 +18,7 @@
 #include "base/metrics.h"
 #include "node/conn.h"
 #include "node/handshake.h"
+#include "node/sender.h"
 #include "node/wsframe.h"
 
 enum {
@@ -91,7 +92,10 @@ struct peal_ws_server {
     struct peal_link dirty;
     size_t head_count;
     size_t open_count;
-    struct peal_ws_parser parser; /* of who is being read and is between two messages */
+    struct peal_sender *sender;
+    struct peal_send sends[PEAL_SENDS_MAX];
+    struct socket *sending[PEAL_SENDS_MAX]; /* whose they are, and then those with several runs */
+    struct peal_ws_parser parser;           /* of who is being read and is between two messages */
     char bytes[READ_BYTES];
 };
 
@@ -233,14 +237,58 @@ void peal_ws_write(struct peal_conn *conn)
     if (!s->dead && !s->wants_write) write_socket(s);
 }
 
+/* What became of one send; its bytes are off the queue already. */
+static void on_send(struct socket *s, int result)
+{
+    if (result < 0 && result != -EAGAIN) {
+        peal_conn_on_peer_close(&s->conn);
+        kill_socket(s);
+        return;
+    }
+    if (result == -EAGAIN)
+        watch(s, true);
+    else
+        peal_conn_on_sent(&s->conn); /* may queue more */
+    /* Also where the kernel took a part: it says when it takes the rest. */
+    if (!s->dead && !s->wants_write) write_socket(s);
+}
+
+/* Most sockets have one run to send, and those are done together. Nothing may be called that could
+ * write to one of them between taking its bytes off the list and taking them off its queue. */
+static void flush_some(struct peal_ws_server *server)
+{
+    size_t count = 0;
+    size_t others = PEAL_SENDS_MAX; /* from the end */
+    while (count < others && !peal_list_empty(&server->dirty)) {
+        struct socket *s = PEAL_FROM_LINK(server->dirty.next, struct socket, queued);
+        struct iovec vectors[2];
+        peal_list_remove(&s->queued);
+        if (s->wants_write) continue; /* it is written when epoll says so */
+        if (peal_outq_gather(&s->conn.outq, vectors, 2) != 1) {
+            server->sending[--others] = s;
+            continue;
+        }
+        server->sends[count] = (struct peal_send){
+            .fd = s->fd, .at = vectors[0].iov_base, .size = (uint32_t)vectors[0].iov_len};
+        server->sending[count++] = s;
+    }
+    peal_sender_run(server->sender, server->sends, count);
+    for (size_t i = 0; i < count; i++) {
+        int n = server->sends[i].result;
+        if (n <= 0) continue;
+        peal_count(PEAL_M_BYTES_OUT, n);
+        peal_count(PEAL_M_WRITTEN, peal_outq_consume(&server->sending[i]->conn.outq, (size_t)n));
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!server->sending[i]->dead) on_send(server->sending[i], server->sends[i].result);
+    while (others < PEAL_SENDS_MAX)
+        write_socket(server->sending[others++]);
+}
+
 void peal_ws_flush(struct peal_ws_server *server)
 {
-    while (!peal_list_empty(&server->dirty)) {
-        struct socket *s = PEAL_FROM_LINK(server->dirty.next, struct socket, queued);
-        peal_list_remove(&s->queued);
-        /* A blocked one is written when epoll says so. */
-        if (!s->wants_write) write_socket(s);
-    }
+    while (!peal_list_empty(&server->dirty))
+        flush_some(server);
     PEAL_LIST_EACH(&server->dead, it, after)
     free_socket(PEAL_FROM_LINK(it, struct socket, queued));
 }
@@ -646,8 +694,12 @@ struct peal_ws_server *peal_ws_server_new(struct peal_hub *hub, struct peal_http
     peal_link_init(&server->dirty);
     peal_wheel_init(&server->wheel, hub->now_ms);
     server->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (server->epoll >= 0 && peal_map_init(&server->addresses) == PEAL_OK) return server;
+    server->sender = peal_sender_new(hub->config->io_uring);
+    if (server->epoll >= 0 && server->sender != NULL &&
+        peal_map_init(&server->addresses) == PEAL_OK)
+        return server;
     if (server->epoll >= 0) close(server->epoll);
+    peal_sender_free(server->sender);
     free(server);
     return NULL;
 }
@@ -685,6 +737,7 @@ void peal_ws_server_free(struct peal_ws_server *server)
     PEAL_LIST_EACH(&server->dead, it, after)
     free_socket(PEAL_FROM_LINK(it, struct socket, queued));
     peal_map_fini(&server->addresses);
+    peal_sender_free(server->sender);
     close(server->epoll);
     free(server);
 }
