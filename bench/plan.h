@@ -78,8 +78,8 @@ int peal_plan_read(struct peal_plan *plan, int argc, char **argv);
 
 /* The name of group k; returns its size, at most PEAL_PLAN_GROUP_MAX. Not ended by a NUL. */
 uint32_t peal_plan_group(const struct peal_plan *plan, uint32_t k, char *out);
-/* The j-th group of connection i, j < groups_per_connection: (i * groups_per_connection + j) % groups,
- * so with as many groups as that takes no two connections share one. */
+/* The j-th group of connection i, j < groups_per_connection: (i * groups_per_connection + j) %
+ * groups, so with as many groups as that takes no two connections share one. */
 uint32_t peal_plan_group_of(const struct peal_plan *plan, uint32_t i, uint32_t j);
 /* How many of `connections` connections are in group k. */
 uint32_t peal_plan_members(const struct peal_plan *plan, uint32_t k, uint32_t connections);

@@ -369,21 +369,22 @@ static void event_floor_ok_is_a_join(void **state)
 
 /* ---- Plan --------------------------------------------------------------------------------- */
 
-/* Counted by the definition. */
+/* Counted one by one. */
 static uint32_t members_count(const struct peal_plan *plan, uint32_t k, uint32_t connections)
 {
     uint32_t members = 0;
     for (uint32_t i = 0; i < connections; i++)
         for (uint32_t j = 0; j < plan->groups_per_connection; j++)
-            if ((i + j) % plan->groups == k) members++;
+            if (peal_plan_group_of(plan, i, j) == k) members++;
     return members;
 }
 
 static void plan_members_are_those_that_join(void **state)
 {
     (void)state;
-    for (uint32_t groups = 1; groups < 9; groups++) {
+    for (uint32_t groups = 1; groups < 13; groups++) {
         for (uint32_t per = 1; per <= groups; per++) {
+            if (groups % per != 0) continue; /* the command line refuses it */
             struct peal_plan plan = {.groups = groups, .groups_per_connection = per};
             for (uint32_t connections = 0; connections < 30; connections++)
                 for (uint32_t k = 0; k < groups; k++)
@@ -391,6 +392,19 @@ static void plan_members_are_those_that_join(void **state)
                                      members_count(&plan, k, connections));
         }
     }
+}
+
+static void plan_connections_take_blocks_of_groups(void **state)
+{
+    (void)state;
+    const struct peal_plan blocks = {.groups = 6, .groups_per_connection = 3};
+    static const uint32_t expected[3][3] = {{0, 1, 2}, {3, 4, 5}, {0, 1, 2}};
+    for (uint32_t i = 0; i < 3; i++)
+        for (uint32_t j = 0; j < 3; j++)
+            assert_int_equal(peal_plan_group_of(&blocks, i, j), expected[i][j]);
+    const struct peal_plan many = {.groups = 1000000, .groups_per_connection = 1000};
+    /* Beyond 32 bits on the way. */
+    assert_int_equal(peal_plan_group_of(&many, 5000000, 7), 7);
 }
 
 static void plan_shares_add_up(void **state)
@@ -427,6 +441,7 @@ int main(void)
         cmocka_unit_test(event_native_control_is_counted_apart),
         cmocka_unit_test(event_floor_ok_is_a_join),
         cmocka_unit_test(plan_members_are_those_that_join),
+        cmocka_unit_test(plan_connections_take_blocks_of_groups),
         cmocka_unit_test(plan_shares_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
