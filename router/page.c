@@ -34,7 +34,7 @@ static struct peal_frame gap_before(const struct peal_group_entry *g, const stru
         gap.why = PEAL_GAP_EPOCH;
     } else if (in->offset + 1 < first) {
         gap.from = in->offset + 1;
-        gap.why = g->history.max == 0 ? PEAL_GAP_UNREPAIRED : PEAL_GAP_EVICTED;
+        gap.why = g->policy->history.messages == 0 ? PEAL_GAP_UNREPAIRED : PEAL_GAP_EVICTED;
     }
     return gap;
 }
@@ -63,7 +63,7 @@ void peal_page_of_history(const struct peal_group_entry *g, const struct peal_fr
         if (!add(&page, &gap)) out->failed = true;
     }
     for (uint64_t n = 0; n < limit && at < g->head && !out->failed; n++) {
-        struct peal_bytes *envelope = peal_history_get(&g->history, (uint32_t)(at + 1 - first));
+        struct peal_bytes *envelope = peal_history_get(g->history, (uint32_t)(at + 1 - first));
         if (n > 0 && bytes + envelope->size > in->bytes) break;
         struct peal_frame entry = {.type = PEAL_F_MESSAGE, .envelope = peal_bytes_span(envelope)};
         if (has_expired(envelope, wall_ms))

@@ -344,7 +344,7 @@ static void answer_join(struct peal_shard *s, const struct peal_call *call,
     if (same && head == NULL) return;
     struct peal_frame answer = {.type = call->kind == PEAL_CALL_SYNC ? PEAL_F_AT : PEAL_F_JOINED,
                                 .req = call->req,
-                                .group = peal_span_make(g->name, g->name_size),
+                                .group = peal_group_entry_name(g),
                                 .epoch = g->epoch,
                                 .offset = g->head,
                                 .first = head == NULL ? peal_group_entry_first(g) : head->first,
@@ -425,8 +425,7 @@ static void join(struct peal_shard *s, struct peal_node_entry *node, int kind,
 static void on_leave(struct peal_shard *s, struct peal_node_entry *node, struct peal_span name)
 {
     struct peal_group_entry *g = peal_table_find_group(&s->table, name);
-    struct peal_row *row = g == NULL ? NULL : peal_table_find_row(g, node);
-    if (row != NULL) peal_table_remove_row(&s->table, row);
+    if (g != NULL) peal_table_remove_row(&s->table, g, node);
 }
 
 /* Pages of all the groups a node holds; after the last one exactly those remain. */
@@ -443,8 +442,7 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
         const struct peal_position *at = &frame->positions.at[i];
         struct peal_group_entry *g = peal_table_find_group(&s->table, at->group);
         /* A durable group is looked up in the store first: its row counts as named already. */
-        if (g != NULL && peal_table_find_row(g, node) != NULL &&
-            peal_table_add_row(g, node) != PEAL_OK)
+        if (g != NULL && peal_table_has_row(g, node) && peal_table_add_row(g, node) != PEAL_OK)
             PEAL_ASSERT(false); /* a row that is there costs no memory */
         join(s, node, PEAL_CALL_SYNC, peer, 0, at);
     }

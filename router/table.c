@@ -19,18 +19,38 @@ struct peal_node_entry *peal_table_find_node(struct peal_table *t, uint64_t boot
     return n == NULL ? NULL : PEAL_FROM_NODE(n, struct peal_node_entry, node);
 }
 
+/* The lowest one that is free. Nodes are some dozens and do not come often. */
+static bool give_number(struct peal_table *t, struct peal_node_entry *node)
+{
+    uint32_t number = 0;
+    while (number < t->number_count && t->by_number[number] != NULL)
+        number++;
+    if (number == t->number_count) {
+        struct peal_node_entry **all =
+            realloc(t->by_number, (number + 1) * sizeof(struct peal_node_entry *));
+        if (all == NULL) return false;
+        t->by_number = all;
+        t->number_count++;
+    }
+    t->by_number[number] = node;
+    node->number = number;
+    return true;
+}
+
 struct peal_node_entry *peal_table_ensure_node(struct peal_table *t, uint64_t boot)
 {
     struct peal_node_entry *node = peal_table_find_node(t, boot);
     if (node != NULL) return node;
     node = calloc(1, sizeof *node);
-    if (node == NULL) return NULL;
+    if (node == NULL || !give_number(t, node)) {
+        free(node);
+        return NULL;
+    }
     node->boot = boot;
     /* A node that was dropped and comes back must see that this is another entry, without its
      * rows: its sequence starts where the old one never was. */
     node->seq = ++t->linked << 32;
     node->seen_ms = t->now_ms;
-    peal_link_init(&node->rows);
     peal_link_init(&node->dirty);
     peal_map_add(&t->nodes, &node->node, peal_span_make(&node->boot, sizeof node->boot));
     peal_count(PEAL_M_NODES, 1);
@@ -81,28 +101,26 @@ struct peal_group_entry *peal_table_ensure_group(struct peal_table *t, struct pe
     g = calloc(1, sizeof *g + name.size);
     if (g == NULL) return NULL;
     memcpy(g->name, name.at, name.size);
-    g->name_size = name.size;
     g->policy = peal_group_policy(t->config, name);
     /* A new entry has lost its past, if it had one: the epoch is one nobody has seen. Entries
      * of one life differ by the counter, lives differ by the boot id. */
     g->epoch = t->boot + ++t->created;
     if (g->epoch == 0) g->epoch = t->boot + ++t->created;
-    peal_history_init(&g->history, g->policy->durable ? 0 : (uint32_t)g->policy->history.messages);
-    peal_link_init(&g->rows);
-    peal_link_init(&g->lru);
-    peal_link_init(&g->idle);
-    peal_map_add(&t->groups, &g->node, peal_span_make(g->name, g->name_size));
+    peal_link_init(&g->aging);
+    peal_map_add(&t->groups, &g->node, peal_span_make(g->name, name.size));
     peal_count(PEAL_M_GROUPS, 1);
     return g;
 }
 
 static void free_group(struct peal_table *t, struct peal_group_entry *g)
 {
-    PEAL_ASSERT(g->row_count == 0);
-    t->history_bytes -= g->history.bytes;
-    peal_history_fini(&g->history);
-    peal_list_remove(&g->lru);
-    peal_list_remove(&g->idle);
+    PEAL_ASSERT(g->rows.count == 0);
+    if (g->history != NULL) {
+        t->history_bytes -= g->history->bytes;
+        peal_history_fini(g->history);
+        free(g->history);
+    }
+    peal_list_remove(&g->aging);
     peal_map_remove(&t->groups, &g->node);
     peal_count(PEAL_M_GROUPS, -1);
     free(g);
@@ -111,49 +129,62 @@ static void free_group(struct peal_table *t, struct peal_group_entry *g)
 /* Called when a group may have become unused: nobody wants it and it holds no history. */
 void peal_table_rest(struct peal_table *t, struct peal_group_entry *g)
 {
-    if (g->row_count > 0 || g->history.count > 0) return;
+    if (g->rows.count > 0 || g->history != NULL) return;
     if (g->policy->durable) {
         free_group(t, g); /* the store knows all about it */
         return;
     }
-    if (!peal_list_empty(&g->idle)) return;
+    if (!peal_list_empty(&g->aging)) return;
     g->idle_since_ms = t->now_ms;
-    peal_list_append(&t->idle, &g->idle);
+    peal_list_append(&t->idle, &g->aging);
 }
 
-struct peal_row *peal_table_find_row(const struct peal_group_entry *g,
-                                     const struct peal_node_entry *node)
+bool peal_table_has_row(struct peal_group_entry *g, const struct peal_node_entry *node)
 {
-    for (struct peal_link *it = g->rows.next; it != &g->rows; it = it->next) {
-        struct peal_row *row = PEAL_FROM_LINK(it, struct peal_row, in_group);
-        if (row->owner == node) return row;
-    }
-    return NULL;
+    return peal_rows_find(&g->rows, node->number) != NULL;
+}
+
+/* Room for one more group in the node's list. */
+static bool reserve_group(struct peal_node_entry *node)
+{
+    if (node->group_count < node->group_capacity) return true;
+    uint32_t capacity = node->group_capacity < 16 ? 16 : node->group_capacity * 2;
+    struct peal_group_entry **groups =
+        realloc(node->groups, capacity * sizeof(struct peal_group_entry *));
+    if (groups == NULL) return false;
+    node->groups = groups;
+    node->group_capacity = capacity;
+    return true;
 }
 
 enum peal_err peal_table_add_row(struct peal_group_entry *g, struct peal_node_entry *node)
 {
-    struct peal_row *row = peal_table_find_row(g, node);
-    if (row == NULL) {
-        row = malloc(sizeof *row);
-        if (row == NULL) return PEAL_ENOMEM;
-        *row = (struct peal_row){.group = g, .owner = node};
-        peal_list_append(&g->rows, &row->in_group);
-        peal_list_append(&node->rows, &row->in_node);
-        g->row_count++;
-        peal_list_remove(&g->idle);
+    struct peal_row *known = peal_rows_find(&g->rows, node->number);
+    if (known != NULL) {
+        known->round = node->sync_round;
+        return PEAL_OK;
     }
-    row->sync_round = node->sync_round;
+    struct peal_row row = {node->number, node->group_count, node->sync_round};
+    if (!reserve_group(node) || peal_rows_add(&g->rows, row) != PEAL_OK) return PEAL_ENOMEM;
+    node->groups[node->group_count++] = g;
+    if (g->history == NULL) peal_list_remove(&g->aging); /* no longer idle */
     return PEAL_OK;
 }
 
-void peal_table_remove_row(struct peal_table *t, struct peal_row *row)
+void peal_table_remove_row(struct peal_table *t, struct peal_group_entry *g,
+                           struct peal_node_entry *node)
 {
-    struct peal_group_entry *g = row->group;
-    peal_list_remove(&row->in_group);
-    peal_list_remove(&row->in_node);
-    free(row);
-    g->row_count--;
+    const struct peal_row *row = peal_rows_find(&g->rows, node->number);
+    if (row == NULL) return;
+    uint32_t place = row->place;
+    PEAL_ASSERT(node->groups[place] == g);
+    peal_rows_remove(&g->rows, node->number);
+    /* The last one of the list takes the place. */
+    struct peal_group_entry *last = node->groups[--node->group_count];
+    if (last != g) {
+        node->groups[place] = last;
+        peal_rows_find(&last->rows, node->number)->place = place;
+    }
     peal_table_rest(t, g);
 }
 
@@ -161,8 +192,10 @@ static void drop_node(struct peal_table *t, struct peal_node_entry *node, const 
 {
     peal_log(PEAL_LOG_INFO, "node.down", "boot=%016llx reason=%s", (unsigned long long)node->boot,
              why);
-    PEAL_LIST_EACH(&node->rows, it, after)
-    peal_table_remove_row(t, PEAL_FROM_LINK(it, struct peal_row, in_node));
+    while (node->group_count > 0)
+        peal_table_remove_row(t, node->groups[node->group_count - 1], node);
+    free(node->groups);
+    t->by_number[node->number] = NULL;
     peal_parcel_fini(&node->out);
     peal_list_remove(&node->dirty);
     peal_map_remove(&t->nodes, &node->node);
@@ -172,36 +205,51 @@ static void drop_node(struct peal_table *t, struct peal_node_entry *node, const 
 
 uint64_t peal_group_entry_first(const struct peal_group_entry *g)
 {
-    return g->head - g->history.count + 1;
+    return g->head - peal_group_entry_kept(g) + 1;
 }
 
 /* ---- history within its memory ----------------------------------------------------------- */
 
+/* The history has changed from bytes_before; an empty one goes. */
 static void history_changed(struct peal_table *t, struct peal_group_entry *g, size_t bytes_before)
 {
-    t->history_bytes = t->history_bytes - bytes_before + g->history.bytes;
-    peal_list_remove(&g->lru);
-    if (g->history.count == 0) return;
-    peal_list_append(&t->with_history, &g->lru);
-    peal_list_remove(&g->idle); /* a rest that was begun before is over */
+    t->history_bytes = t->history_bytes - bytes_before + g->history->bytes;
+    if (g->history->count > 0) return;
+    peal_list_remove(&g->aging);
+    peal_history_fini(g->history);
+    free(g->history);
+    g->history = NULL;
+    peal_table_rest(t, g);
 }
 
 static void history_forget(struct peal_table *t, struct peal_group_entry *g)
 {
-    size_t before = g->history.bytes;
-    peal_history_clear(&g->history);
+    size_t before = g->history->bytes;
+    peal_history_clear(g->history);
     history_changed(t, g, before);
-    peal_table_rest(t, g);
+}
+
+static bool history_make(struct peal_group_entry *g)
+{
+    if (g->history != NULL) return true;
+    g->history = malloc(sizeof *g->history);
+    if (g->history == NULL) return false;
+    peal_history_init(g->history, (uint32_t)g->policy->history.messages);
+    return true;
 }
 
 void peal_table_keep(struct peal_table *t, struct peal_group_entry *g, struct peal_bytes *envelope)
 {
-    size_t before = g->history.bytes;
-    peal_history_add(&g->history, envelope, t->now_ms);
+    /* Without memory the message is not kept, as in a ring that cannot grow. */
+    if (g->policy->durable || g->policy->history.messages == 0 || !history_make(g)) return;
+    size_t before = g->history->bytes;
+    peal_history_add(g->history, envelope, t->now_ms);
+    peal_list_remove(&g->aging); /* also where it rested */
+    peal_list_append(&t->with_history, &g->aging);
     history_changed(t, g, before);
     /* Over the limit of all rings together: the one idle for the longest goes. */
     while (t->history_bytes > t->config->limits.history && !peal_list_empty(&t->with_history))
-        history_forget(t, PEAL_FROM_LINK(t->with_history.next, struct peal_group_entry, lru));
+        history_forget(t, PEAL_FROM_LINK(t->with_history.next, struct peal_group_entry, aging));
 }
 
 /* The list is ordered by last publish, so the walk ends at the first ring that is young. */
@@ -209,25 +257,21 @@ static void history_age(struct peal_table *t)
 {
     PEAL_LIST_EACH(&t->with_history, it, after)
     {
-        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, lru);
-        size_t before = g->history.bytes;
-        uint64_t newest_ms =
-            g->history.items[(g->history.start + g->history.count - 1) & (g->history.capacity - 1)]
-                .at_ms;
+        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, aging);
+        struct peal_history *h = g->history;
+        size_t before = h->bytes;
+        uint64_t newest_ms = h->items[(h->start + h->count - 1) & (h->capacity - 1)].at_ms;
         if (t->now_ms - newest_ms <= g->policy->history.age_ms) continue;
-        peal_history_trim(&g->history, t->now_ms, g->policy->history.age_ms);
-        t->history_bytes = t->history_bytes - before + g->history.bytes;
-        if (g->history.count > 0) continue;
-        peal_list_remove(&g->lru);
-        peal_table_rest(t, g);
+        peal_history_trim(h, t->now_ms, g->policy->history.age_ms);
+        history_changed(t, g, before);
     }
 }
 
 void peal_table_fan_out(struct peal_table *t, struct peal_group_entry *g,
                         const struct peal_frame *frame)
 {
-    PEAL_LIST_EACH(&g->rows, it, after)
-    peal_table_tell(t, PEAL_FROM_LINK(it, struct peal_row, in_group)->owner, frame);
+    for (uint32_t i = 0; i < g->rows.count; i++)
+        peal_table_tell(t, t->by_number[peal_rows_at(&g->rows, i)->node], frame);
 }
 
 void peal_table_flush(struct peal_table *t)
@@ -238,10 +282,11 @@ void peal_table_flush(struct peal_table *t)
 
 void peal_table_end_sync(struct peal_table *t, struct peal_node_entry *node)
 {
-    PEAL_LIST_EACH(&node->rows, it, after)
-    {
-        struct peal_row *row = PEAL_FROM_LINK(it, struct peal_row, in_node);
-        if (row->sync_round != node->sync_round) peal_table_remove_row(t, row);
+    /* From the end: what takes a place that became free was looked at before. */
+    for (uint32_t i = node->group_count; i > 0; i--) {
+        struct peal_group_entry *g = node->groups[i - 1];
+        const struct peal_row *row = peal_rows_find(&g->rows, node->number);
+        if (row->round != node->sync_round) peal_table_remove_row(t, g, node);
     }
 }
 
@@ -259,7 +304,7 @@ void peal_table_on_second(struct peal_table *t)
     history_age(t);
     PEAL_LIST_EACH(&t->idle, it, after)
     {
-        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, idle);
+        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, aging);
         if (t->now_ms - g->idle_since_ms < IDLE_GROUP_MS) break;
         free_group(t, g);
     }
@@ -293,5 +338,6 @@ void peal_table_fini(struct peal_table *t)
     }
     peal_map_fini(&t->groups);
     peal_map_fini(&t->nodes);
+    free(t->by_number);
     peal_buf_fini(&t->scratch);
 }

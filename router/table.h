@@ -1,9 +1,11 @@
 /* router/table.h: which nodes want which group, and what waits to be sent to them.
  *
- * A group's entry knows its epoch, newest offset and history; a node's entry its link sequence
- * and the batch that waits for it; a row says "this node wants this group" and is in a list of
- * each. Whatever is appended for a node leaves as one BATCH with one link sequence, at the end of
- * the turn; what cannot be appended moves the sequence on, so that the node notices and syncs.
+ * A group's entry knows its epoch, newest offset and history; a node's entry its link sequence,
+ * the batch that waits for it and the groups it wants; a row says "this node wants this group" and
+ * is in the group's entry. Routers have a million groups and some dozens of nodes, so groups are
+ * what is kept small. Whatever is appended for a node leaves as one BATCH with one link sequence,
+ * at the end of the turn; what cannot be appended moves the sequence on, so that the node notices
+ * and syncs.
  *
  * Entries of durable groups live while a node wants them (the store knows the rest); others also
  * while they hold history, and some minutes longer, so that their epoch is not lost at once.
@@ -22,19 +24,19 @@
 #include "base/map.h"
 #include "proto/parcel.h"
 #include "router/history.h"
+#include "router/rows.h"
 
 struct peal_group_entry {
-    struct peal_map_node node;
     const struct peal_config_group *policy;
     uint64_t epoch;
     uint64_t head; /* newest offset, 0 = none yet */
-    struct peal_history history;
-    struct peal_link rows;
-    size_t row_count;
-    struct peal_link lru;  /* in table->with_history, oldest publish first */
-    struct peal_link idle; /* in table->idle, idle since the longest first */
+    struct peal_rows rows;
+    struct peal_history *history; /* NULL while nothing is kept */
+    /* With history in table->with_history, oldest publish first; without and wanted by nobody in
+     * table->idle, idle since the longest first. */
+    struct peal_link aging;
     uint64_t idle_since_ms;
-    size_t name_size;
+    struct peal_map_node node; /* the name follows: what a lookup reads lies together */
     char name[];
 };
 
@@ -43,20 +45,15 @@ struct peal_node_entry {
     uint64_t boot; /* the key points here */
     uint64_t seq;  /* of the last batch with entries; starts where no other entry was */
     uint64_t seen_ms;
-    uint64_t sync_round; /* grows with every FIRST page */
-    uint64_t sync_seq;   /* of the SYNC whose pages are coming in */
-    uint64_t sync_named; /* groups that they named so far */
-    struct peal_link rows;
+    uint32_t number;                  /* the index in table->by_number */
+    uint32_t sync_round;              /* grows with every FIRST page */
+    uint64_t sync_seq;                /* of the SYNC whose pages are coming in */
+    uint64_t sync_named;              /* groups that they named so far */
+    struct peal_group_entry **groups; /* that it wants, in no order */
+    uint32_t group_count;
+    uint32_t group_capacity;
     struct peal_link dirty; /* in table->dirty while a batch waits */
     struct peal_parcel out; /* the batch that waits */
-};
-
-struct peal_row {
-    struct peal_link in_group;
-    struct peal_link in_node;
-    struct peal_group_entry *group;
-    struct peal_node_entry *owner;
-    uint64_t sync_round; /* the last sync that named it */
 };
 
 struct peal_table {
@@ -70,6 +67,8 @@ struct peal_table {
     uint64_t linked;  /* node entries so far: where their sequences start */
     struct peal_map groups;
     struct peal_map nodes;
+    struct peal_node_entry **by_number; /* NULL where a number is free */
+    uint32_t number_count;
     struct peal_link dirty;
     struct peal_link with_history;
     struct peal_link idle;
@@ -98,6 +97,15 @@ void peal_table_flush(struct peal_table *table);
 struct peal_group_entry *peal_table_find_group(struct peal_table *table, struct peal_span name);
 /* A new entry has lost its past: its epoch is one that nobody has seen. NULL on ENOMEM. */
 struct peal_group_entry *peal_table_ensure_group(struct peal_table *table, struct peal_span name);
+static inline struct peal_span peal_group_entry_name(const struct peal_group_entry *group)
+{
+    return peal_span_make(group->name, group->node.key_size);
+}
+/* Messages in the entry's history. */
+static inline uint32_t peal_group_entry_kept(const struct peal_group_entry *group)
+{
+    return group->history == NULL ? 0 : group->history->count;
+}
 /* The oldest offset in the entry's history; newest + 1 when there is none. */
 uint64_t peal_group_entry_first(const struct peal_group_entry *group);
 /* Puts the newest message into the group's history, within the memory of all histories. */
@@ -108,9 +116,10 @@ void peal_table_rest(struct peal_table *table, struct peal_group_entry *group);
 
 /* node wants group, as of its current sync round. Errors: PEAL_ENOMEM. */
 enum peal_err peal_table_add_row(struct peal_group_entry *group, struct peal_node_entry *node);
-struct peal_row *peal_table_find_row(const struct peal_group_entry *group,
-                                     const struct peal_node_entry *node);
-void peal_table_remove_row(struct peal_table *table, struct peal_row *row);
+bool peal_table_has_row(struct peal_group_entry *group, const struct peal_node_entry *node);
+/* It no longer does. Harmless when it did not. */
+void peal_table_remove_row(struct peal_table *table, struct peal_group_entry *group,
+                           struct peal_node_entry *node);
 /* Removes the rows that the node's last sync did not name. */
 void peal_table_end_sync(struct peal_table *table, struct peal_node_entry *node);
 

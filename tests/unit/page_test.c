@@ -49,7 +49,7 @@ static int teardown(void **state)
 static void add(uint64_t ts_ms, uint64_t ttl_ms)
 {
     struct peal_envelope env = {.id = peal_span_of("id"),
-                                .group = peal_span_make(group->name, group->name_size),
+                                .group = peal_group_entry_name(group),
                                 .epoch = group->epoch,
                                 .offset = ++group->head,
                                 .ts_ms = ts_ms,
@@ -69,7 +69,7 @@ static const char *ask(uint64_t epoch, uint64_t offset, uint64_t limit, uint64_t
 {
     static char text[256];
     struct peal_frame in = {.req = 9,
-                            .group = peal_span_make(group->name, group->name_size),
+                            .group = peal_group_entry_name(group),
                             .epoch = epoch,
                             .offset = offset,
                             .limit = limit,

@@ -1,5 +1,6 @@
 #include "router/table.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
@@ -104,10 +105,8 @@ static void keep(struct world *w, struct peal_group_entry *g, size_t size)
 
 static void fan_out(struct world *w, struct peal_group_entry *g, uint64_t offset)
 {
-    struct peal_frame frame = {.type = PEAL_F_AT,
-                               .group = peal_span_make(g->name, g->name_size),
-                               .epoch = g->epoch,
-                               .offset = offset};
+    struct peal_frame frame = {
+        .type = PEAL_F_AT, .group = peal_group_entry_name(g), .epoch = g->epoch, .offset = offset};
     peal_table_fan_out(&w->table, g, &frame);
 }
 
@@ -196,13 +195,13 @@ static void table_row_is_there_once(void **state)
     struct peal_group_entry *g = group(w, "room");
     assert_int_equal(peal_table_add_row(g, node(w, 1)), PEAL_OK);
     assert_int_equal(peal_table_add_row(g, node(w, 1)), PEAL_OK);
-    assert_int_equal(g->row_count, 1);
+    assert_int_equal(g->rows.count, 1);
     fan_out(w, g, 1);
     peal_table_flush(&w->table);
     assert_int_equal(w->sent[0].batch.entries.count, 1);
-    peal_table_remove_row(&w->table, peal_table_find_row(g, node(w, 1)));
-    assert_null(peal_table_find_row(g, node(w, 1)));
-    assert_int_equal(g->row_count, 0);
+    peal_table_remove_row(&w->table, g, node(w, 1));
+    assert_false(peal_table_has_row(g, node(w, 1)));
+    assert_int_equal(g->rows.count, 0);
 }
 
 static void table_sync_drops_the_rows_it_did_not_name(void **state)
@@ -215,9 +214,52 @@ static void table_sync_drops_the_rows_it_did_not_name(void **state)
     n->sync_round++;
     assert_int_equal(peal_table_add_row(group(w, "named"), n), PEAL_OK);
     peal_table_end_sync(&w->table, n);
-    assert_non_null(peal_table_find_row(group(w, "named"), n));
-    assert_null(peal_table_find_row(group(w, "dropped"), n));
-    assert_non_null(peal_table_find_row(group(w, "dropped"), node(w, 2)));
+    assert_true(peal_table_has_row(group(w, "named"), n));
+    assert_false(peal_table_has_row(group(w, "dropped"), n));
+    assert_true(peal_table_has_row(group(w, "dropped"), node(w, 2)));
+}
+
+/* Many groups of several nodes, so that places in the nodes' lists are taken over. */
+static void table_rows_of_many_groups_stay_true_while_nodes_leave(void **state)
+{
+    struct world *w = *state;
+    enum { GROUPS = 300 };
+    char name[16];
+    for (uint64_t boot = 1; boot <= 3; boot++) {
+        for (int i = 0; i < GROUPS; i++) {
+            snprintf(name, sizeof name, "log:%d", i);
+            assert_int_equal(peal_table_add_row(group(w, name), node(w, boot)), PEAL_OK);
+        }
+    }
+    for (int i = 0; i < GROUPS; i += 3) { /* the node 1 leaves every third one */
+        snprintf(name, sizeof name, "log:%d", i);
+        peal_table_remove_row(&w->table, find(w, name), node(w, 1));
+        peal_table_remove_row(&w->table, find(w, name), node(w, 1)); /* twice is harmless */
+    }
+    node(w, 2)->sync_round++;
+    for (int i = 0; i < GROUPS; i += 2) { /* the node 2 names every second one */
+        snprintf(name, sizeof name, "log:%d", i);
+        assert_int_equal(peal_table_add_row(find(w, name), node(w, 2)), PEAL_OK);
+    }
+    peal_table_end_sync(&w->table, node(w, 2));
+    w->table.now_ms += PEAL_BEAT_LOST_MS + 1;
+    node(w, 1)->seen_ms = node(w, 2)->seen_ms = w->table.now_ms;
+    peal_table_on_second(&w->table); /* the node 3 is gone */
+    assert_null(peal_table_find_node(&w->table, 3));
+    assert_int_equal(node(w, 1)->group_count, GROUPS * 2 / 3);
+    assert_int_equal(node(w, 2)->group_count, GROUPS / 2);
+    for (int i = 0; i < GROUPS; i++) {
+        snprintf(name, sizeof name, "log:%d", i);
+        struct peal_group_entry *g = find(w, name);
+        bool first = i % 3 != 0;
+        bool second = i % 2 == 0;
+        assert_true((g != NULL) == (first || second)); /* a durable one goes with its last row */
+        if (g == NULL) continue;
+        assert_int_equal(g->rows.count, (uint32_t)first + (uint32_t)second);
+        assert_true(peal_table_has_row(g, node(w, 1)) == first);
+        assert_true(peal_table_has_row(g, node(w, 2)) == second);
+    }
+    assert_int_equal(node(w, 4)->number, 2); /* the number is given again */
 }
 
 static void table_silent_node_goes_with_its_rows_and_batch(void **state)
@@ -232,7 +274,7 @@ static void table_silent_node_goes_with_its_rows_and_batch(void **state)
     peal_table_on_second(&w->table);
     peal_table_flush(&w->table);
     assert_null(peal_table_find_node(&w->table, 1));
-    assert_int_equal(g->row_count, 1);
+    assert_int_equal(g->rows.count, 1);
     assert_int_equal(w->sent_count, 1);
     assert_int_equal(w->sent[0].boot, 2);
     assert_int_equal(w->sent[0].batch.entries.count, 1);
@@ -262,7 +304,7 @@ static void table_durable_entry_goes_with_its_last_row(void **state)
 {
     struct world *w = *state;
     assert_int_equal(peal_table_add_row(group(w, "log:a"), node(w, 1)), PEAL_OK);
-    peal_table_remove_row(&w->table, peal_table_find_row(find(w, "log:a"), node(w, 1)));
+    peal_table_remove_row(&w->table, find(w, "log:a"), node(w, 1));
     assert_null(find(w, "log:a"));
 }
 
@@ -287,7 +329,7 @@ static void table_entry_that_is_wanted_again_is_not_idle(void **state)
     assert_int_equal(peal_table_add_row(find(w, "live:a"), node(w, 1)), PEAL_OK);
     second(w, 1000);
     assert_non_null(find(w, "live:a"));
-    peal_table_remove_row(&w->table, peal_table_find_row(find(w, "live:a"), node(w, 1)));
+    peal_table_remove_row(&w->table, find(w, "live:a"), node(w, 1));
     second(w, IDLE_MS - 1000); /* counted anew */
     assert_non_null(find(w, "live:a"));
     second(w, 1000);
@@ -303,7 +345,7 @@ static void table_entry_with_new_history_is_not_idle(void **state)
     keep(w, g, 10);
     second(w, 2000);
     assert_non_null(find(w, "room"));
-    assert_int_equal(find(w, "room")->history.count, 1);
+    assert_int_equal(peal_group_entry_kept(find(w, "room")), 1);
 }
 
 static void table_history_over_its_memory_drops_the_ring_idle_for_the_longest(void **state)
@@ -315,9 +357,9 @@ static void table_history_over_its_memory_drops_the_ring_idle_for_the_longest(vo
     keep(w, group(w, "a"), 100); /* now b is idle for longer */
     assert_int_equal(w->table.history_bytes, 900);
     keep(w, group(w, "c"), 400);
-    assert_int_equal(find(w, "b")->history.count, 0);
-    assert_int_equal(find(w, "a")->history.count, 2);
-    assert_int_equal(find(w, "c")->history.count, 1);
+    assert_int_equal(peal_group_entry_kept(find(w, "b")), 0);
+    assert_int_equal(peal_group_entry_kept(find(w, "a")), 2);
+    assert_int_equal(peal_group_entry_kept(find(w, "c")), 1);
     assert_int_equal(w->table.history_bytes, 900);
     assert_int_equal(find(w, "b")->head, 1); /* its position stays, for it has an epoch to keep */
     assert_int_equal(peal_group_entry_first(find(w, "b")), 2);
@@ -329,7 +371,7 @@ static void table_message_larger_than_all_memory_is_not_kept(void **state)
     struct world *w = *state;
     w->config->limits.history = 300;
     keep(w, group(w, "a"), 400);
-    assert_int_equal(find(w, "a")->history.count, 0);
+    assert_int_equal(peal_group_entry_kept(find(w, "a")), 0);
     assert_int_equal(w->table.history_bytes, 0);
 }
 
@@ -340,8 +382,8 @@ static void table_history_that_is_too_old_goes(void **state)
     w->table.now_ms += 50000;
     keep(w, group(w, "b"), 100);
     second(w, 10001);
-    assert_int_equal(find(w, "a")->history.count, 0);
-    assert_int_equal(find(w, "b")->history.count, 1);
+    assert_int_equal(peal_group_entry_kept(find(w, "a")), 0);
+    assert_int_equal(peal_group_entry_kept(find(w, "b")), 1);
     assert_int_equal(w->table.history_bytes, 100);
     second(w, IDLE_MS - 1);
     assert_non_null(find(w, "a")); /* idle since its history went */
@@ -359,6 +401,7 @@ int main(void)
         TEST(table_told_node_alone_gets_the_frame),
         TEST(table_row_is_there_once),
         TEST(table_sync_drops_the_rows_it_did_not_name),
+        TEST(table_rows_of_many_groups_stay_true_while_nodes_leave),
         TEST(table_silent_node_goes_with_its_rows_and_batch),
         TEST(table_node_that_comes_back_has_a_sequence_of_its_own),
         TEST(table_new_entries_have_epochs_of_their_own),
