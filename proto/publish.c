@@ -1,8 +1,8 @@
-/* Both encodings are reduced to struct value, a field that is either a span of JSON text or an
- * unpacked msgpack object; everything above that knows only fields. An object's common part is
- * read once into an item, and each of its targets becomes a copy of that item with its own group.
- * A mistake inside one object stays with its items; only what makes the whole request senseless
- * or too large, and memory shortage, ends the decoding. */
+/* Both encodings are reduced to struct value, a field that is a span of JSON text or of msgpack;
+ * everything above that knows only fields. msgpack-c unpacks only what becomes JSON. An object's
+ * common part is read once into an item, and each of its targets becomes a copy of that item with
+ * its own group. A mistake inside one object stays with its items; only what makes the whole
+ * request senseless or too large, and memory shortage, ends the decoding. */
 #include "proto/publish.h"
 
 #include <msgpack.h>
@@ -48,7 +48,7 @@ static const char *const field_names[FIELDS] = {
 
 struct value {
     struct peal_span json; /* absent when packed is set; both absent: no such field */
-    const msgpack_object *packed;
+    struct peal_span packed;
 };
 
 struct object {
@@ -127,12 +127,20 @@ static enum peal_err refuse_all(struct decoder *d, enum peal_err err, const char
 
 static bool is_given(struct value value)
 {
-    return value.json.at != NULL || value.packed != NULL;
+    return value.json.at != NULL || value.packed.at != NULL;
 }
 
-static bool is_packed(struct value value, msgpack_object_type type)
+/* Takes the head of a value that is packed as such a one; *out is then set. */
+static bool take_packed(struct value value, enum peal_wire_kind kind, struct peal_wire_value *out)
 {
-    return value.packed != NULL && value.packed->type == type;
+    struct peal_span rest = value.packed;
+    return rest.at != NULL && peal_wire_take(&rest, out) && out->kind == kind;
+}
+
+static bool is_packed(struct value value, enum peal_wire_kind kind)
+{
+    struct peal_wire_value head;
+    return take_packed(value, kind, &head);
 }
 
 static bool is_json(struct value value, enum peal_json_kind kind)
@@ -142,21 +150,24 @@ static bool is_json(struct value value, enum peal_json_kind kind)
 
 static bool is_list(struct value value)
 {
-    return is_packed(value, MSGPACK_OBJECT_ARRAY) || is_json(value, PEAL_JSON_ARRAY);
+    return is_packed(value, PEAL_WIRE_ARRAY) || is_json(value, PEAL_JSON_ARRAY);
 }
 
 static bool is_object(struct value value)
 {
-    return is_packed(value, MSGPACK_OBJECT_MAP) || is_json(value, PEAL_JSON_OBJECT);
+    return is_packed(value, PEAL_WIRE_MAP) || is_json(value, PEAL_JSON_OBJECT);
 }
 
 /* Walks a list; *at starts at 0. */
 static bool list_next(struct value list, size_t *at, struct value *element)
 {
     *element = (struct value){0};
-    if (list.packed == NULL) return peal_json_next(list.json, at, &element->json);
-    if (*at == list.packed->via.array.size) return false;
-    element->packed = &list.packed->via.array.ptr[(*at)++];
+    if (list.packed.at == NULL) return peal_json_next(list.json, at, &element->json);
+    struct peal_span rest = peal_span_make(list.packed.at + *at, list.packed.size - *at);
+    struct peal_wire_value head;
+    if (*at == 0 && !peal_wire_take(&rest, &head)) return false;
+    if (!peal_wire_skip(&rest, &element->packed)) return false;
+    *at = list.packed.size - rest.size;
     return true;
 }
 
@@ -164,8 +175,9 @@ static bool list_next(struct value list, size_t *at, struct value *element)
 static enum peal_err read_text(struct decoder *d, struct peal_publish_item *item, enum field field,
                                struct value value, struct peal_span *out)
 {
-    if (is_packed(value, MSGPACK_OBJECT_STR)) {
-        *out = peal_span_make(value.packed->via.str.ptr, value.packed->via.str.size);
+    struct peal_wire_value packed;
+    if (take_packed(value, PEAL_WIRE_STR, &packed)) {
+        *out = packed.bytes;
         return PEAL_OK;
     }
     if (!is_json(value, PEAL_JSON_STRING))
@@ -207,8 +219,9 @@ static enum peal_err read_ttl(struct peal_publish_item *item, const struct objec
     struct value value = object->fields[TTL_MS];
     uint64_t ttl_ms = 0;
     if (!is_given(value)) return PEAL_OK;
-    if (is_packed(value, MSGPACK_OBJECT_POSITIVE_INTEGER))
-        ttl_ms = value.packed->via.u64;
+    struct peal_wire_value packed;
+    if (take_packed(value, PEAL_WIRE_UINT, &packed))
+        ttl_ms = packed.number;
     else if (is_json(value, PEAL_JSON_NUMBER) && peal_json_u64(value.json, &ttl_ms) != PEAL_OK)
         ttl_ms = 0;
     if (ttl_ms == 0 || ttl_ms >= UINT64_C(1) << 53)
@@ -245,29 +258,46 @@ static enum peal_err read_json_data(struct decoder *d, struct peal_publish_item 
     return err == PEAL_OK ? keep_scratch(d, &env->data) : err;
 }
 
+/* Writes what lies in span as JSON to d->scratch. */
+static enum peal_err add_json(struct decoder *d, struct peal_span span)
+{
+    msgpack_unpacked unpacked;
+    msgpack_unpacked_init(&unpacked);
+    size_t at = 0;
+    enum peal_err err = PEAL_EBAD_FIELD;
+    msgpack_unpack_return got = msgpack_unpack_next(&unpacked, span.at, span.size, &at);
+    if (got == MSGPACK_UNPACK_SUCCESS)
+        err = peal_packed_add_json(&d->scratch, &unpacked.data, (size_t)d->limits->message_bytes);
+    else if (got == MSGPACK_UNPACK_NOMEM_ERROR)
+        err = PEAL_ENOMEM;
+    msgpack_unpacked_destroy(&unpacked);
+    return err;
+}
+
 static enum peal_err read_packed_data(struct decoder *d, struct peal_publish_item *item,
-                                      enum field field, const msgpack_object *value)
+                                      enum field field, struct value value)
 {
     struct peal_envelope *env = &item->env;
+    struct peal_wire_value packed;
     if (field != DATA)
         return refuse(item, PEAL_EBAD_FIELD, field_names[field],
                       "%s is for JSON; in msgpack a str or bin in data is enough",
                       field_names[field]);
-    if (value->type == MSGPACK_OBJECT_STR) {
+    if (take_packed(value, PEAL_WIRE_STR, &packed)) {
         env->data_kind = PEAL_DATA_TEXT;
-        env->data = peal_span_make(value->via.str.ptr, value->via.str.size);
+        env->data = packed.bytes;
         if (!peal_utf8_valid(env->data))
             return refuse(item, PEAL_EBAD_FIELD, "data", "data is a str but not UTF-8");
         return PEAL_OK;
     }
-    if (value->type == MSGPACK_OBJECT_BIN) {
+    if (take_packed(value, PEAL_WIRE_BIN, &packed)) {
         env->data_kind = PEAL_DATA_BINARY;
-        env->data = peal_span_make(value->via.bin.ptr, value->via.bin.size);
+        env->data = packed.bytes;
         return PEAL_OK;
     }
     env->data_kind = PEAL_DATA_JSON;
     d->scratch.size = 0;
-    enum peal_err err = peal_packed_add_json(&d->scratch, value, (size_t)d->limits->message_bytes);
+    enum peal_err err = add_json(d, value.packed);
     if (err == PEAL_ETOO_LARGE) return refuse_size(d, item, DATA);
     if (err == PEAL_EBAD_FIELD)
         return refuse(item, err, "data", "data holds something that JSON cannot say");
@@ -299,8 +329,8 @@ static enum peal_err read_data(struct decoder *d, struct peal_publish_item *item
     enum peal_err err = find_only(item, object, DATA, DATA_BASE64, &field);
     if (err != PEAL_OK) return err;
     struct value value = object->fields[field];
-    err = value.packed == NULL ? read_json_data(d, item, field, value)
-                               : read_packed_data(d, item, field, value.packed);
+    err = value.packed.at == NULL ? read_json_data(d, item, field, value)
+                                  : read_packed_data(d, item, field, value);
     if (err != PEAL_OK) return err;
     return item->env.data.size > d->limits->message_bytes ? refuse_size(d, item, field) : PEAL_OK;
 }
@@ -348,6 +378,25 @@ static enum peal_err read_user(struct decoder *d, struct peal_publish_item *item
     return keep_scratch(d, &item->env.group);
 }
 
+/* Room for more items. One message to one group, the most frequent request, needs no memory. */
+static bool grow(struct decoder *d)
+{
+    struct peal_publish_request *out = d->out;
+    if (d->capacity == 0) {
+        out->items = &out->only;
+        d->capacity = 1;
+        return true;
+    }
+    size_t capacity = d->capacity < 8 ? 8 : d->capacity * 2;
+    struct peal_publish_item *old = out->items == &out->only ? NULL : out->items;
+    struct peal_publish_item *items = realloc(old, capacity * sizeof *items);
+    if (items == NULL) return false;
+    if (old == NULL) items[0] = out->only;
+    out->items = items;
+    d->capacity = capacity;
+    return true;
+}
+
 /* Adds a copy of common that goes to one target; value is not read when common is refused. */
 static enum peal_err add_item(struct decoder *d, const struct peal_publish_item *common,
                               enum field field, struct value value)
@@ -359,13 +408,7 @@ static enum peal_err add_item(struct decoder *d, const struct peal_publish_item 
     if (d->limits->total_bytes != 0 && d->total_bytes > d->limits->total_bytes)
         return refuse_all(d, PEAL_ETOO_LARGE,
                           "data times targets is too much for one request: use several");
-    if (out->count == d->capacity) {
-        size_t capacity = d->capacity == 0 ? 1 : d->capacity * 2;
-        struct peal_publish_item *items = realloc(out->items, capacity * sizeof *items);
-        if (items == NULL) return PEAL_ENOMEM;
-        out->items = items;
-        d->capacity = capacity;
-    }
+    if (out->count == d->capacity && !grow(d)) return PEAL_ENOMEM;
     struct peal_publish_item *item = &out->items[out->count++];
     *item = *common;
     if (item->err != PEAL_OK) return PEAL_OK;
@@ -402,7 +445,10 @@ static enum peal_err add_list(struct decoder *d, struct peal_publish_item *commo
 static enum field find_field(struct peal_span name)
 {
     for (enum field field = 0; field < FIELDS; field++)
-        if (peal_span_is(name, field_names[field])) return field;
+        /* The first byte rules out nearly all of them. */
+        if (name.size > 0 && field_names[field][0] == name.at[0] &&
+            peal_span_is(name, field_names[field]))
+            return field;
     return FIELDS;
 }
 
@@ -421,19 +467,22 @@ static enum peal_err open_json(struct peal_publish_item *item, struct peal_span 
     return PEAL_OK;
 }
 
-static enum peal_err open_packed(struct peal_publish_item *item, const msgpack_object_map *map,
+static enum peal_err open_packed(struct peal_publish_item *item, struct peal_span map,
                                  struct object *object)
 {
-    for (uint32_t i = 0; i < map->size; i++) {
-        const msgpack_object *key = &map->ptr[i].key;
-        if (key->type != MSGPACK_OBJECT_STR) continue;
-        enum field field = find_field(peal_span_make(key->via.str.ptr, key->via.str.size));
+    struct peal_wire_value head;
+    struct value key = {0};
+    struct peal_span value;
+    peal_wire_take(&map, &head);
+    while (peal_wire_skip(&map, &key.packed) && peal_wire_skip(&map, &value)) {
+        if (!take_packed(key, PEAL_WIRE_STR, &head)) continue;
+        enum field field = find_field(head.bytes);
         if (field == FIELDS) continue;
         /* Two readers could pick different ones; in JSON the check refuses this. */
-        if (object->fields[field].packed != NULL)
+        if (object->fields[field].packed.at != NULL)
             return refuse(item, PEAL_EBAD_FIELD, field_names[field], "%s is given twice",
                           field_names[field]);
-        object->fields[field].packed = &map->ptr[i].val;
+        object->fields[field].packed = value;
     }
     return PEAL_OK;
 }
@@ -444,8 +493,8 @@ static enum peal_err read_object(struct decoder *d, struct value value,
 {
     if (!is_object(value))
         return refuse(item, PEAL_EBAD_MESSAGE, "", "a message must be an object");
-    enum peal_err err = value.packed == NULL ? open_json(item, value.json, object)
-                                             : open_packed(item, &value.packed->via.map, object);
+    enum peal_err err = value.packed.at == NULL ? open_json(item, value.json, object)
+                                                : open_packed(item, value.packed, object);
     if (err == PEAL_OK) err = find_only(item, object, GROUP, USERS, target);
     return err == PEAL_OK ? read_common(d, item, object) : err;
 }
@@ -499,25 +548,7 @@ static enum peal_err read_packed(struct decoder *d, struct peal_span body)
     if (body.size == 0) return refuse_all(d, PEAL_EBAD_MESSAGE, "nothing was sent");
     if (peal_wire_check(body) != PEAL_OK)
         return refuse_all(d, PEAL_EBAD_MESSAGE, "neither JSON nor one whole msgpack value");
-    msgpack_unpacked unpacked;
-    msgpack_unpacked_init(&unpacked);
-    size_t at = 0;
-    enum peal_err err = PEAL_EBAD_MESSAGE;
-    switch (msgpack_unpack_next(&unpacked, body.at, body.size, &at)) {
-    case MSGPACK_UNPACK_SUCCESS:
-        err = at == body.size ? read_root(d, (struct value){.packed = &unpacked.data}) : err;
-        break;
-    case MSGPACK_UNPACK_NOMEM_ERROR:
-        err = PEAL_ENOMEM;
-        break;
-    case MSGPACK_UNPACK_EXTRA_BYTES:
-    case MSGPACK_UNPACK_CONTINUE:
-    case MSGPACK_UNPACK_PARSE_ERROR:
-        refuse_all(d, err, "msgpack that cannot be unpacked");
-        break;
-    }
-    msgpack_unpacked_destroy(&unpacked);
-    return err;
+    return read_root(d, (struct value){.packed = body});
 }
 
 /* A msgpack map or array begins with a byte above 0x7f, JSON text with one below. So blanks in
@@ -525,7 +556,10 @@ static enum peal_err read_packed(struct decoder *d, struct peal_span body)
 enum peal_err peal_publish_decode(struct peal_span body, const struct peal_publish_limits *limits,
                                   struct peal_publish_request *out, char *why, size_t why_size)
 {
-    *out = (struct peal_publish_request){0};
+    out->items = NULL;
+    out->count = 0;
+    out->list = false;
+    out->arena = NULL;
     if (why == NULL) why_size = 0;
     if (why_size > 0) why[0] = '\0';
     struct decoder d = {.limits = limits, .out = out, .why = why, .why_size = why_size};
@@ -544,6 +578,8 @@ void peal_publish_fini(struct peal_publish_request *request)
         free(chunk);
         chunk = next;
     }
-    free(request->items);
-    *request = (struct peal_publish_request){0};
+    if (request->items != &request->only) free(request->items);
+    request->items = NULL;
+    request->count = 0;
+    request->arena = NULL;
 }

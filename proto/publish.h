@@ -12,7 +12,7 @@
  * order; a mistake in the rest of their object is then told by each.
  *
  * Thread: any; no state. Memory: items borrow the input and the request's own arena; both must
- * live as long as the items are used. */
+ * live as long as the items are used, and the request must not be moved. */
 #ifndef PEAL_PROTO_PUBLISH_H
 #define PEAL_PROTO_PUBLISH_H
 
@@ -35,6 +35,7 @@ struct peal_publish_request {
     size_t count;
     bool list; /* answer with a list of results: a list was given, or groups, or users */
     void *arena;
+    struct peal_publish_item only; /* where items points while there is one */
 };
 
 struct peal_publish_limits {

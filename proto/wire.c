@@ -18,18 +18,16 @@
 
 /* ---- cursor ---------------------------------------------------------------------------- */
 
-enum token_kind { T_NIL, T_BOOL, T_UINT, T_NEGATIVE, T_FLOAT, T_STR, T_BIN, T_EXT, T_ARRAY, T_MAP };
-
-struct token {
-    enum token_kind kind;
-    uint64_t number;        /* value of T_UINT and T_BOOL; elements of T_ARRAY, pairs of T_MAP */
-    struct peal_span bytes; /* of T_STR, T_BIN */
-};
-
 struct cursor {
     const unsigned char *at;
     const unsigned char *end;
 };
+
+static struct cursor cursor_of(struct peal_span bytes)
+{
+    const unsigned char *at = (const unsigned char *)bytes.at;
+    return (struct cursor){at, at + bytes.size};
+}
 
 static size_t left(const struct cursor *c)
 {
@@ -63,49 +61,52 @@ static bool take_number(struct cursor *c, size_t size, uint64_t *out)
     return true;
 }
 
-static bool take_bytes(struct cursor *c, enum token_kind kind, uint64_t size, struct token *out)
+static bool take_bytes(struct cursor *c, enum peal_wire_kind kind, uint64_t size,
+                       struct peal_wire_value *out)
 {
     if (size > left(c)) return false;
-    *out = (struct token){.kind = kind, .bytes = peal_span_make(c->at, (size_t)size)};
+    *out = (struct peal_wire_value){.kind = kind, .bytes = peal_span_make(c->at, (size_t)size)};
     c->at += size;
     return true;
 }
 
 /* Every element takes at least one byte, so a count beyond the bytes left is a lie. */
-static bool take_count(struct cursor *c, enum token_kind kind, uint64_t count, struct token *out)
+static bool take_count(struct cursor *c, enum peal_wire_kind kind, uint64_t count,
+                       struct peal_wire_value *out)
 {
-    uint64_t elements = kind == T_MAP ? count * 2 : count;
+    uint64_t elements = kind == PEAL_WIRE_MAP ? count * 2 : count;
     if (elements > left(c)) return false;
-    *out = (struct token){.kind = kind, .number = count};
+    *out = (struct peal_wire_value){.kind = kind, .number = count};
     return true;
 }
 
-static bool take_int(struct cursor *c, size_t size, struct token *out)
+static bool take_int(struct cursor *c, size_t size, struct peal_wire_value *out)
 {
     uint64_t number;
     if (!take_number(c, size, &number)) return false;
     bool negative = (number >> (size * 8 - 1)) != 0;
-    *out = (struct token){.kind = negative ? T_NEGATIVE : T_UINT, .number = number};
+    *out = (struct peal_wire_value){.kind = negative ? PEAL_WIRE_NEGATIVE : PEAL_WIRE_UINT,
+                                    .number = number};
     return true;
 }
 
 /* Takes one header with its bytes; the elements of containers follow. False: malformed.
  * Source: github.com/msgpack/msgpack/blob/master/spec.md, "Formats". */
-static bool take(struct cursor *c, struct token *out)
+static bool take(struct cursor *c, struct peal_wire_value *out)
 {
     if (left(c) == 0) return false;
     unsigned char b = *c->at++;
     uint64_t n;
-    *out = (struct token){0};
+    *out = (struct peal_wire_value){0};
     if (b <= 0x7f) {
-        *out = (struct token){.kind = T_UINT, .number = b};
+        *out = (struct peal_wire_value){.kind = PEAL_WIRE_UINT, .number = b};
         return true;
     }
-    if (b <= 0x8f) return take_count(c, T_MAP, b & 0x0f, out);
-    if (b <= 0x9f) return take_count(c, T_ARRAY, b & 0x0f, out);
-    if (b <= 0xbf) return take_bytes(c, T_STR, b & 0x1f, out);
+    if (b <= 0x8f) return take_count(c, PEAL_WIRE_MAP, b & 0x0f, out);
+    if (b <= 0x9f) return take_count(c, PEAL_WIRE_ARRAY, b & 0x0f, out);
+    if (b <= 0xbf) return take_bytes(c, PEAL_WIRE_STR, b & 0x1f, out);
     if (b >= 0xe0) {
-        out->kind = T_NEGATIVE;
+        out->kind = PEAL_WIRE_NEGATIVE;
         return true;
     }
     switch (b) {
@@ -113,25 +114,26 @@ static bool take(struct cursor *c, struct token *out)
         return true; /* nil */
     case 0xc2:
     case 0xc3:
-        *out = (struct token){.kind = T_BOOL, .number = b & 1};
+        *out = (struct peal_wire_value){.kind = PEAL_WIRE_BOOL, .number = b & 1};
         return true;
     case 0xc4:
     case 0xc5:
     case 0xc6:
-        return take_number(c, (size_t)1 << (b - 0xc4), &n) && take_bytes(c, T_BIN, n, out);
+        return take_number(c, (size_t)1 << (b - 0xc4), &n) && take_bytes(c, PEAL_WIRE_BIN, n, out);
     case 0xc7:
     case 0xc8:
     case 0xc9: /* ext: a length, a type byte, the bytes */
-        return take_number(c, (size_t)1 << (b - 0xc7), &n) && take_bytes(c, T_EXT, n + 1, out);
+        return take_number(c, (size_t)1 << (b - 0xc7), &n) &&
+               take_bytes(c, PEAL_WIRE_EXT, n + 1, out);
     case 0xca:
     case 0xcb:
-        out->kind = T_FLOAT;
+        out->kind = PEAL_WIRE_FLOAT;
         return take_number(c, b == 0xca ? 4 : 8, &n);
     case 0xcc:
     case 0xcd:
     case 0xce:
     case 0xcf:
-        out->kind = T_UINT;
+        out->kind = PEAL_WIRE_UINT;
         return take_number(c, (size_t)1 << (b - 0xcc), &out->number);
     case 0xd0:
     case 0xd1:
@@ -143,17 +145,17 @@ static bool take(struct cursor *c, struct token *out)
     case 0xd6:
     case 0xd7:
     case 0xd8: /* fixext: a type byte and 1, 2, 4, 8 or 16 bytes */
-        return take_bytes(c, T_EXT, ((uint64_t)1 << (b - 0xd4)) + 1, out);
+        return take_bytes(c, PEAL_WIRE_EXT, ((uint64_t)1 << (b - 0xd4)) + 1, out);
     case 0xd9:
     case 0xda:
     case 0xdb:
-        return take_number(c, (size_t)1 << (b - 0xd9), &n) && take_bytes(c, T_STR, n, out);
+        return take_number(c, (size_t)1 << (b - 0xd9), &n) && take_bytes(c, PEAL_WIRE_STR, n, out);
     case 0xdc:
     case 0xdd:
-        return take_number(c, b == 0xdc ? 2 : 4, &n) && take_count(c, T_ARRAY, n, out);
+        return take_number(c, b == 0xdc ? 2 : 4, &n) && take_count(c, PEAL_WIRE_ARRAY, n, out);
     case 0xde:
     case 0xdf:
-        return take_number(c, b == 0xde ? 2 : 4, &n) && take_count(c, T_MAP, n, out);
+        return take_number(c, b == 0xde ? 2 : 4, &n) && take_count(c, PEAL_WIRE_MAP, n, out);
     default: /* 0xc1 is never used */
         return false;
     }
@@ -172,18 +174,34 @@ static bool skip(struct cursor *c, size_t above)
             depth--;
         }
         todo[depth]--;
-        struct token token;
+        struct peal_wire_value token;
         if (!take(c, &token)) return false;
-        if (token.kind != T_ARRAY && token.kind != T_MAP) continue;
+        if (token.kind != PEAL_WIRE_ARRAY && token.kind != PEAL_WIRE_MAP) continue;
         if (above + depth + 1 == PEAL_WIRE_DEPTH) return false;
-        todo[++depth] = token.kind == T_MAP ? token.number * 2 : token.number;
+        todo[++depth] = token.kind == PEAL_WIRE_MAP ? token.number * 2 : token.number;
     }
+}
+
+bool peal_wire_take(struct peal_span *rest, struct peal_wire_value *out)
+{
+    struct cursor c = cursor_of(*rest);
+    if (!take(&c, out)) return false;
+    *rest = peal_span_make(c.at, left(&c));
+    return true;
+}
+
+bool peal_wire_skip(struct peal_span *rest, struct peal_span *value)
+{
+    struct cursor c = cursor_of(*rest);
+    if (!skip(&c, 0)) return false;
+    *value = peal_span_make(rest->at, rest->size - left(&c));
+    *rest = peal_span_make(c.at, left(&c));
+    return true;
 }
 
 enum peal_err peal_wire_check(struct peal_span bytes)
 {
-    struct cursor c = {(const unsigned char *)bytes.at,
-                       (const unsigned char *)bytes.at + bytes.size};
+    struct cursor c = cursor_of(bytes);
     return skip(&c, 0) && left(&c) == 0 ? PEAL_OK : PEAL_EBAD_MESSAGE;
 }
 
@@ -268,13 +286,13 @@ static bool read_span(struct cursor *c, size_t max, struct peal_span *out)
         c->at += 2 + size;
         return true;
     }
-    struct token token;
+    struct peal_wire_value token;
     if (!take(c, &token)) return false;
-    if (token.kind == T_NIL) {
+    if (token.kind == PEAL_WIRE_NIL) {
         *out = (struct peal_span){0};
         return true;
     }
-    if (token.kind != T_BIN && token.kind != T_STR) return false;
+    if (token.kind != PEAL_WIRE_BIN && token.kind != PEAL_WIRE_STR) return false;
     if (max != 0 && token.bytes.size > max) return false;
     *out = token.bytes;
     return true;
@@ -286,8 +304,8 @@ static bool read_u64(struct cursor *c, uint64_t *out)
         *out = *c->at++;
         return true;
     }
-    struct token token;
-    if (!take(c, &token) || token.kind != T_UINT) return false;
+    struct peal_wire_value token;
+    if (!take(c, &token) || token.kind != PEAL_WIRE_UINT) return false;
     *out = token.number;
     return true;
 }
@@ -486,8 +504,8 @@ struct peal_bytes *peal_frame_bytes(const struct peal_frame *frame, struct peal_
 
 static enum peal_err read_list(struct cursor *c, enum field_kind kind, struct peal_frame *frame)
 {
-    struct token token;
-    if (!take(c, &token) || token.kind != T_ARRAY) return PEAL_EBAD_MESSAGE;
+    struct peal_wire_value token;
+    if (!take(c, &token) || token.kind != PEAL_WIRE_ARRAY) return PEAL_EBAD_MESSAGE;
     size_t count = (size_t)token.number;
     if (count == 0) return PEAL_OK;
     /* take() has seen that at least `count` bytes are left, which bounds the allocation. */
@@ -511,7 +529,7 @@ static enum peal_err read_list(struct cursor *c, enum field_kind kind, struct pe
         frame->positions.count = count;
         for (size_t i = 0; i < count; i++) {
             struct peal_position *p = &frame->positions.at[i];
-            if (!take(c, &token) || token.kind != T_ARRAY || token.number != 3)
+            if (!take(c, &token) || token.kind != PEAL_WIRE_ARRAY || token.number != 3)
                 return PEAL_EBAD_MESSAGE;
             if (!read_span(c, PEAL_NAME_MAX, &p->group) || p->group.size == 0)
                 return PEAL_EBAD_MESSAGE;
@@ -532,9 +550,10 @@ static enum peal_err read_field(struct cursor *c, const struct field *field,
 
 static enum peal_err read_frame(struct cursor *c, struct peal_frame *out)
 {
-    struct token token;
+    struct peal_wire_value token;
     uint64_t type;
-    if (!take(c, &token) || token.kind != T_ARRAY || token.number < 1) return PEAL_EBAD_MESSAGE;
+    if (!take(c, &token) || token.kind != PEAL_WIRE_ARRAY || token.number < 1)
+        return PEAL_EBAD_MESSAGE;
     if (!read_u64(c, &type)) return PEAL_EBAD_MESSAGE;
     if (type >= PEAL_FRAME_TYPES || frames[type].name == NULL) return PEAL_EUNKNOWN_TYPE;
     out->type = (enum peal_frame_type)type;
@@ -553,8 +572,7 @@ static enum peal_err read_frame(struct cursor *c, struct peal_frame *out)
 enum peal_err peal_frame_decode(struct peal_span bytes, struct peal_frame *out)
 {
     *out = (struct peal_frame){0};
-    struct cursor c = {(const unsigned char *)bytes.at,
-                       (const unsigned char *)bytes.at + bytes.size};
+    struct cursor c = cursor_of(bytes);
     enum peal_err err = read_frame(&c, out);
     if (err != PEAL_OK) peal_frame_fini(out);
     return err;
@@ -625,12 +643,11 @@ enum peal_err peal_envelope_decode(struct peal_span bytes, struct peal_envelope 
 {
     *out = (struct peal_envelope){0};
     struct peal_envelope env = {0};
-    struct cursor c = {(const unsigned char *)bytes.at,
-                       (const unsigned char *)bytes.at + bytes.size};
-    struct token token;
+    struct cursor c = cursor_of(bytes);
+    struct peal_wire_value token;
     uint64_t version;
     uint64_t kind;
-    if (!take(&c, &token) || token.kind != T_ARRAY || token.number < 2 + ENVELOPE_FIELDS)
+    if (!take(&c, &token) || token.kind != PEAL_WIRE_ARRAY || token.number < 2 + ENVELOPE_FIELDS)
         return PEAL_EBAD_MESSAGE;
     if (!read_u64(&c, &version) || version != ENVELOPE_VERSION) return PEAL_EBAD_MESSAGE;
     if (!read_u64(&c, &kind) || kind >= PEAL_DATA_KIND_COUNT) return PEAL_EBAD_MESSAGE;
@@ -651,21 +668,19 @@ enum peal_err peal_envelope_decode(struct peal_span bytes, struct peal_envelope 
 
 enum peal_err peal_message_peek(struct peal_span frame, struct peal_message_head *out)
 {
-    struct cursor c = {(const unsigned char *)frame.at,
-                       (const unsigned char *)frame.at + frame.size};
-    struct token token;
+    struct cursor c = cursor_of(frame);
+    struct peal_wire_value token;
     struct peal_span envelope;
     struct peal_span id;
     uint64_t number;
-    if (!take(&c, &token) || token.kind != T_ARRAY || !read_u64(&c, &number))
+    if (!take(&c, &token) || token.kind != PEAL_WIRE_ARRAY || !read_u64(&c, &number))
         return PEAL_EBAD_MESSAGE;
     if (number != PEAL_F_MESSAGE) return PEAL_EUNKNOWN_TYPE;
     if (token.number < 2 || !read_span(&c, 0, &envelope) || envelope.at == NULL)
         return PEAL_EBAD_MESSAGE;
 
-    c = (struct cursor){(const unsigned char *)envelope.at,
-                        (const unsigned char *)envelope.at + envelope.size};
-    if (!take(&c, &token) || token.kind != T_ARRAY || token.number < 2 + ENVELOPE_FIELDS)
+    c = cursor_of(envelope);
+    if (!take(&c, &token) || token.kind != PEAL_WIRE_ARRAY || token.number < 2 + ENVELOPE_FIELDS)
         return PEAL_EBAD_MESSAGE;
     if (!read_u64(&c, &number) || number != ENVELOPE_VERSION) return PEAL_EBAD_MESSAGE;
     bool fine = read_u64(&c, &number) && read_span(&c, PEAL_MESSAGE_ID_MAX, &id) &&

@@ -150,6 +150,30 @@ enum peal_err peal_message_peek(struct peal_span frame, struct peal_message_head
  * bytes. Errors: PEAL_EBAD_MESSAGE. */
 enum peal_err peal_wire_check(struct peal_span bytes);
 
+/* Reads msgpack that peal_wire_check accepted, value by value. */
+enum peal_wire_kind {
+    PEAL_WIRE_NIL,
+    PEAL_WIRE_BOOL,
+    PEAL_WIRE_UINT,
+    PEAL_WIRE_NEGATIVE,
+    PEAL_WIRE_FLOAT,
+    PEAL_WIRE_STR,
+    PEAL_WIRE_BIN,
+    PEAL_WIRE_EXT,
+    PEAL_WIRE_ARRAY,
+    PEAL_WIRE_MAP
+};
+struct peal_wire_value {
+    enum peal_wire_kind kind;
+    uint64_t number;        /* of UINT and BOOL; elements of an ARRAY, pairs of a MAP */
+    struct peal_span bytes; /* of STR, BIN, EXT */
+};
+/* Takes a value's head from the front of *rest; the elements of an ARRAY or MAP follow there. False
+ * when there is none. */
+bool peal_wire_take(struct peal_span *rest, struct peal_wire_value *out);
+/* Takes a whole value and gives its bytes. False likewise. */
+bool peal_wire_skip(struct peal_span *rest, struct peal_span *value);
+
 /* XPUB topic and ZeroMQ routing id of a node: `n` and its boot id as 16 hex digits. */
 enum { PEAL_TOPIC_SIZE = 17 };
 void peal_topic_of(uint64_t boot, char out[PEAL_TOPIC_SIZE]);
