@@ -92,7 +92,8 @@ static void mail_freed_half_read_drops_its_letters(void **state)
     assert_int_equal(atomic_load(&note->refs), 4);
     assert_ptr_equal(peal_mail_next(mail, &room), note);
     assert_ptr_equal(peal_mail_next(mail, &room), note);
-    assert_int_equal(atomic_load(&note->refs), 4); /* what they point to stays as long as the mail */
+    assert_int_equal(atomic_load(&note->refs),
+                     4); /* what they point to stays as long as the mail */
     peal_mail_free(mail);
     assert_int_equal(atomic_load(&note->refs), 1);
     peal_letter_unref(note);
