@@ -97,6 +97,8 @@ void *peal_mailbox_pop(struct peal_mailbox *box)
 
 void peal_mailbox_arm(struct peal_mailbox *box)
 {
+    /* Nothing was signalled since the last time: nothing to clear, and who pushes now signals. */
+    if (!atomic_load_explicit(&box->signalled, memory_order_seq_cst)) return;
     uint64_t count;
     ssize_t n = read(box->fd, &count, sizeof count);
     (void)n; /* EAGAIN when the wake-up was for something else: nothing to clear then. */
