@@ -166,16 +166,16 @@ static void *worker_run(void *arg)
     pthread_setname_np(pthread_self(), name);
     peal_metrics_thread_start();
     uv_run(&w->loop, UV_RUN_DEFAULT);
-    uv_prepare_stop(&w->on_turn_end); /* freeing HTTP runs the loop */
-    /* What is still here is cut; then the loop's own handles end. */
-    peal_ws_server_free(w->ws);
-    w->ws = NULL;
-    peal_http_free(w->http);
-    w->http = NULL;
+    /* Freeing HTTP runs the loop: none of the worker's own handles may call back meanwhile. */
     uv_close((uv_handle_t *)&w->on_mail, NULL);
     uv_close((uv_handle_t *)&w->on_sockets, NULL);
     uv_close((uv_handle_t *)&w->on_tick, NULL);
     uv_close((uv_handle_t *)&w->on_turn_end, NULL);
+    /* What is still here is cut. */
+    peal_ws_server_free(w->ws);
+    w->ws = NULL;
+    peal_http_free(w->http);
+    w->http = NULL;
     uv_run(&w->loop, UV_RUN_DEFAULT);
     peal_hub_fini(&w->hub);
     wake_bus(w); /* the last leaves */
