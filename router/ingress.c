@@ -25,7 +25,8 @@
 #include "storage/store.h"
 
 enum {
-    TURN_MESSAGES = 512,   /* taken from one socket per turn */
+    TURN_MESSAGES = 512, /* taken from one socket per turn */
+    TURN_PUSHES = TURN_MESSAGES / PEAL_SHARD_PUSHES,
     TICK_MS = 250,         /* longest wait, so that beats are on time */
     SEND_HWM = 10000,      /* messages per peer */
     LINGER_MS = 1000,      /* for answers under way when the router stops */
@@ -163,17 +164,23 @@ static bool take_rpc(struct peal_ingress *in)
     return true;
 }
 
-static bool take_push(struct peal_ingress *in)
+/* Returns how many there were. Parts of a multipart message are publishes of their own. */
+static size_t take_pushes(struct peal_ingress *in)
 {
-    zmq_msg_t body;
-    zmq_msg_init(&body);
-    bool got = zmq_msg_recv(&body, in->pull, ZMQ_DONTWAIT) >= 0;
-    if (got) {
-        /* Parts of a multipart message are publishes of their own. */
-        peal_shard_on_push(in->shard, peal_span_make(zmq_msg_data(&body), zmq_msg_size(&body)));
+    zmq_msg_t messages[PEAL_SHARD_PUSHES];
+    struct peal_span bodies[PEAL_SHARD_PUSHES];
+    size_t count = 0;
+    while (count < PEAL_SHARD_PUSHES) {
+        zmq_msg_t *message = &messages[count];
+        zmq_msg_init(message);
+        if (zmq_msg_recv(message, in->pull, ZMQ_DONTWAIT) < 0)
+            break; /* an empty one holds nothing */
+        bodies[count++] = peal_span_make(zmq_msg_data(message), zmq_msg_size(message));
     }
-    zmq_msg_close(&body);
-    return got;
+    peal_shard_on_pushes(in->shard, bodies, count);
+    for (size_t i = 0; i < count; i++)
+        zmq_msg_close(&messages[i]);
+    return count;
 }
 
 static bool take_subscription(struct peal_ingress *in)
@@ -207,7 +214,7 @@ static void turn(struct peal_ingress *in, bool wait)
     for (int i = 0; i < TURN_MESSAGES && take_rpc(in); i++) {
     }
     if (count == 5)
-        for (int i = 0; i < TURN_MESSAGES && take_push(in); i++) {
+        for (int i = 0; i < TURN_PUSHES && take_pushes(in) == PEAL_SHARD_PUSHES; i++) {
         }
     peal_shard_on_tick(in->shard);
     peal_shard_flush(in->shard);

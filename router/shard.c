@@ -25,6 +25,15 @@
 enum {
     WAITING_MAX = 65536,         /* operations that wait for the store */
     STORE_BYTES_MAX = 256 << 20, /* of messages that wait for it or are being committed */
+    AHEAD = 16,                  /* publishes whose groups are fetched into the cache at once */
+};
+
+/* A publish whose group is being fetched. */
+struct job {
+    struct peal_envelope *env; /* its spans live until the job is done */
+    struct peal_call *call;
+    size_t index;
+    uint32_t hash; /* of the group's name */
 };
 
 struct peal_shard {
@@ -39,6 +48,8 @@ struct peal_shard {
     size_t waiting_count;
     size_t store_bytes; /* of messages handed to the store and not done */
     struct peal_ulids ulids;
+    struct job jobs[AHEAD];
+    size_t job_count;
     struct peal_buf scratch; /* encodings that are sent at once */
 };
 
@@ -199,10 +210,9 @@ static void publish_live(struct peal_shard *s, struct peal_group_entry *g,
     call_result(s, call, index, &receipt);
 }
 
-/* env's spans must live until this returns; its group is a name. */
-static void publish(struct peal_shard *s, struct peal_envelope *env, struct peal_call *call,
-                    size_t index)
+static void publish(struct peal_shard *s, const struct job *job)
 {
+    struct peal_envelope *env = job->env;
     char ulid[PEAL_ULID_SIZE];
     peal_count(PEAL_M_ACCEPTED, 1);
     env->ts_ms = s->wall_ms;
@@ -214,13 +224,31 @@ static void publish(struct peal_shard *s, struct peal_envelope *env, struct peal
         env->flags &= ~(uint64_t)PEAL_MSG_ID_GIVEN;
     }
     /* The entry knows the policy; without one the patterns are walked. */
-    struct peal_group_entry *g = peal_table_find_group(&s->table, env->group);
+    struct peal_group_entry *g = peal_table_end_find(&s->table, job->hash, env->group);
     const struct peal_config_group *policy =
         g != NULL ? g->policy : peal_group_policy(s->config, env->group);
     if (policy->durable)
-        publish_durable(s, env, policy, call, index);
+        publish_durable(s, env, policy, job->call, job->index);
     else
-        publish_live(s, g, env, call, index);
+        publish_live(s, g, env, job->call, job->index);
+}
+
+static void do_jobs(struct peal_shard *s)
+{
+    for (size_t i = 0; i < s->job_count; i++)
+        peal_table_fetch_group(&s->table, s->jobs[i].hash);
+    for (size_t i = 0; i < s->job_count; i++)
+        publish(s, &s->jobs[i]);
+    s->job_count = 0;
+}
+
+/* Publishes env, whose group is a name, now or with the next do_jobs. */
+static void add_job(struct peal_shard *s, struct peal_envelope *env, struct peal_call *call,
+                    size_t index)
+{
+    if (s->job_count == AHEAD) do_jobs(s);
+    uint32_t hash = peal_table_begin_find(&s->table, env->group);
+    s->jobs[s->job_count++] = (struct job){env, call, index, hash};
 }
 
 static void publish_items(struct peal_shard *s, struct peal_publish_request *request,
@@ -229,7 +257,7 @@ static void publish_items(struct peal_shard *s, struct peal_publish_request *req
     for (size_t i = 0; i < request->count; i++) {
         struct peal_publish_item *item = &request->items[i];
         if (item->err == PEAL_OK) {
-            publish(s, &item->env, call, i);
+            add_job(s, &item->env, call, i);
         } else {
             peal_count(PEAL_M_ACCEPTED, 1);
             call_refused(s, call, i, item->err, item->why, item->field);
@@ -244,12 +272,12 @@ static struct peal_publish_limits publish_limits(const struct peal_shard *s)
                                         .total_bytes = PEAL_PUBLISH_BYTES_MAX};
 }
 
-void peal_shard_on_push(struct peal_shard *s, struct peal_span bytes)
+static void begin_push(struct peal_shard *s, struct peal_span bytes,
+                       struct peal_publish_request *request)
 {
     struct peal_publish_limits limits = publish_limits(s);
-    struct peal_publish_request request;
     char why[200];
-    enum peal_err err = peal_publish_decode(bytes, &limits, &request, why, sizeof why);
+    enum peal_err err = peal_publish_decode(bytes, &limits, request, why, sizeof why);
     if (err != PEAL_OK) {
         /* Nobody can be told; it must not go unseen. */
         peal_count(PEAL_M_ACCEPTED, 1);
@@ -257,12 +285,27 @@ void peal_shard_on_push(struct peal_shard *s, struct peal_span bytes)
         peal_log(PEAL_LOG_WARN, "push.refused", "code=%s why=\"%s\"", peal_err_word(err), why);
         return;
     }
-    for (size_t i = 0; i < request.count; i++)
-        if (request.items[i].err != PEAL_OK)
+    for (size_t i = 0; i < request->count; i++)
+        if (request->items[i].err != PEAL_OK)
             peal_log(PEAL_LOG_WARN, "push.refused", "code=%s why=\"%s\"",
-                     peal_err_word(request.items[i].err), request.items[i].why);
-    publish_items(s, &request, NULL);
-    peal_publish_fini(&request);
+                     peal_err_word(request->items[i].err), request->items[i].why);
+    publish_items(s, request, NULL);
+}
+
+void peal_shard_on_pushes(struct peal_shard *s, const struct peal_span *bodies, size_t count)
+{
+    struct peal_publish_request requests[PEAL_SHARD_PUSHES];
+    PEAL_ASSERT(count <= PEAL_SHARD_PUSHES);
+    for (size_t i = 0; i < count; i++)
+        begin_push(s, bodies[i], &requests[i]);
+    do_jobs(s);
+    for (size_t i = 0; i < count; i++)
+        peal_publish_fini(&requests[i]);
+}
+
+void peal_shard_on_push(struct peal_shard *s, struct peal_span bytes)
+{
+    peal_shard_on_pushes(s, &bytes, 1);
 }
 
 static void door_error(struct peal_shard *s, const struct peal_peer *peer, uint64_t req,
@@ -301,6 +344,7 @@ static void on_door(struct peal_shard *s, const struct peal_peer *peer, struct p
             peal_call_free(call);
         } else {
             publish_items(s, &request, call);
+            do_jobs(s);
         }
     }
     peal_publish_fini(&request);
@@ -318,19 +362,22 @@ static void on_publish(struct peal_shard *s, const struct peal_peer *peer,
         peal_call_free(call);
         return;
     }
+    struct peal_envelope envs[AHEAD];
     for (size_t i = 0; i < frame->entries.count; i++) {
-        struct peal_envelope env;
-        if (peal_envelope_decode(frame->entries.at[i], &env) != PEAL_OK) {
+        struct peal_envelope *env = &envs[i % AHEAD];
+        if (i % AHEAD == 0) do_jobs(s); /* their places are used again */
+        if (peal_envelope_decode(frame->entries.at[i], env) != PEAL_OK) {
             peal_count(PEAL_M_ACCEPTED, 1);
             call_refused(s, call, i, PEAL_EBAD_MESSAGE, "not an envelope", "");
-        } else if (peal_name_check(env.group) != PEAL_OK) {
+        } else if (peal_name_check(env->group) != PEAL_OK) {
             peal_count(PEAL_M_ACCEPTED, 1);
             call_refused(s, call, i, PEAL_EBAD_GROUP,
                          "group must be 1..200 bytes of UTF-8 without controls", "group");
         } else {
-            publish(s, &env, call, i);
+            add_job(s, env, call, i);
         }
     }
+    do_jobs(s);
 }
 
 /* ---- joins and syncs --------------------------------------------------------------------- */

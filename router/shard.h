@@ -50,7 +50,11 @@ void peal_shard_on_link(struct peal_shard *shard, uint64_t boot);
 /* One message from the ROUTER socket. Frames of nodes are arrays, calls of publishers are maps. */
 void peal_shard_on_rpc(struct peal_shard *shard, const struct peal_peer *peer,
                        struct peal_span bytes);
-/* One message from the PULL socket. */
+/* Messages from the PULL socket, at most PEAL_SHARD_PUSHES: several at once, so that the memory of
+ * their groups is waited for once. */
+enum { PEAL_SHARD_PUSHES = 16 };
+void peal_shard_on_pushes(struct peal_shard *shard, const struct peal_span *bodies, size_t count);
+/* One of them. */
 void peal_shard_on_push(struct peal_shard *shard, struct peal_span bytes);
 /* Results of the store; the shard takes them over. */
 void peal_shard_on_done(struct peal_shard *shard, struct peal_store_op *op);

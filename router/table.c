@@ -88,10 +88,28 @@ void peal_table_tell(struct peal_table *t, struct peal_node_entry *node,
 
 /* ---- groups and rows ------------------------------------------------------------------- */
 
+uint32_t peal_table_begin_find(const struct peal_table *t, struct peal_span name)
+{
+    uint32_t hash = peal_map_hash(&t->groups, name);
+    peal_map_fetch_bucket(&t->groups, hash);
+    return hash;
+}
+
+void peal_table_fetch_group(const struct peal_table *t, uint32_t hash)
+{
+    peal_map_fetch_node(&t->groups, hash);
+}
+
+struct peal_group_entry *peal_table_end_find(const struct peal_table *t, uint32_t hash,
+                                             struct peal_span name)
+{
+    struct peal_map_node *n = peal_map_find_hashed(&t->groups, hash, name);
+    return n == NULL ? NULL : PEAL_FROM_NODE(n, struct peal_group_entry, node);
+}
+
 struct peal_group_entry *peal_table_find_group(struct peal_table *t, struct peal_span name)
 {
-    struct peal_map_node *n = peal_map_find(&t->groups, name);
-    return n == NULL ? NULL : PEAL_FROM_NODE(n, struct peal_group_entry, node);
+    return peal_table_end_find(t, peal_map_hash(&t->groups, name), name);
 }
 
 struct peal_group_entry *peal_table_ensure_group(struct peal_table *t, struct peal_span name)

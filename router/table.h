@@ -94,6 +94,12 @@ void peal_table_fan_out(struct peal_table *table, struct peal_group_entry *group
 void peal_table_send(struct peal_table *table, struct peal_node_entry *node);
 void peal_table_flush(struct peal_table *table);
 
+/* A find in steps, for many at once, as in base/map.h: begin with all, fetch all, find each. */
+uint32_t peal_table_begin_find(const struct peal_table *table, struct peal_span name);
+void peal_table_fetch_group(const struct peal_table *table, uint32_t hash);
+struct peal_group_entry *peal_table_end_find(const struct peal_table *table, uint32_t hash,
+                                             struct peal_span name);
+/* NULL when there is none. */
 struct peal_group_entry *peal_table_find_group(struct peal_table *table, struct peal_span name);
 /* A new entry has lost its past: its epoch is one that nobody has seen. NULL on ENOMEM. */
 struct peal_group_entry *peal_table_ensure_group(struct peal_table *table, struct peal_span name);

@@ -302,6 +302,91 @@ static void shard_list_leaves_as_one_batch_in_order(void **state)
     }
 }
 
+/* More than are worked on at once, some of them wrong, in several bodies. */
+static void shard_many_pushes_are_numbered_in_order(void **state)
+{
+    struct world *w = *state;
+    enum { COUNT = 50 };
+    struct peal_buf lists[2] = {{0}, {0}};
+    struct peal_span bodies[3];
+    uint64_t n = 0;
+    for (int b = 0; b < 2; b++) {
+        for (int i = 0; i < COUNT; i++) {
+            peal_buf_add_text(&lists[b], i == 0 ? "[" : ",");
+            if (i % 7 == 3)
+                peal_buf_add_text(&lists[b], "{\"group\":\"\",\"data\":0}");
+            else
+                peal_buf_add_format(&lists[b], "{\"group\":\"live:a\",\"data\":%llu}",
+                                    (unsigned long long)++n);
+        }
+        peal_buf_add_char(&lists[b], ']');
+        bodies[2 * b] = peal_buf_span(&lists[b]);
+    }
+    bodies[1] = peal_span_of("junk");
+    join(w, 1, 1, "live:a");
+    forget(w);
+    peal_shard_on_pushes(w->shard, bodies, 3);
+    peal_shard_flush(w->shard);
+    peal_buf_fini(&lists[0]);
+    peal_buf_fini(&lists[1]);
+
+    struct peal_frame batch;
+    assert_int_equal(w->batch_count, 1);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->batches[0]), &batch), PEAL_OK);
+    assert_int_equal(batch.entries.count, n);
+    for (uint64_t i = 0; i < n; i++) {
+        struct peal_frame entry;
+        struct peal_envelope env;
+        char data[24];
+        assert_int_equal(peal_frame_decode(batch.entries.at[i], &entry), PEAL_OK);
+        assert_int_equal(peal_envelope_decode(entry.envelope, &env), PEAL_OK);
+        snprintf(data, sizeof data, "%llu", (unsigned long long)i + 1);
+        assert_true(peal_span_is(env.data, data));
+        assert_int_equal(env.offset, i + 1);
+    }
+    peal_frame_fini(&batch);
+}
+
+/* From a node, with one answer for all. */
+static void shard_long_publish_of_a_node_is_answered_in_order(void **state)
+{
+    struct world *w = *state;
+    enum { COUNT = 50 };
+    struct peal_buf bufs[COUNT];
+    struct peal_span entries[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        struct peal_envelope env = {.group = peal_span_of(i % 5 == 2 ? "\n" : "live:a"),
+                                    .data = peal_span_of("1")};
+        bufs[i] = (struct peal_buf){0};
+        peal_envelope_encode(&env, &bufs[i]);
+        entries[i] = i % 5 == 4 ? peal_span_of("junk") : peal_buf_span(&bufs[i]);
+    }
+    struct peal_frame publish = {.type = PEAL_F_PUBLISH, .req = 9};
+    publish.entries.at = entries;
+    publish.entries.count = COUNT;
+    from_node(w, 1, &publish);
+    for (int i = 0; i < COUNT; i++)
+        peal_buf_fini(&bufs[i]);
+
+    struct peal_frame answer;
+    uint64_t offset = 0;
+    assert_int_equal(w->reply_count, 1);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->replies[0]), &answer), PEAL_OK);
+    assert_int_equal(answer.type, PEAL_F_PUBLISHED);
+    assert_int_equal(answer.entries.count, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        struct peal_frame receipt;
+        assert_int_equal(peal_frame_decode(answer.entries.at[i], &receipt), PEAL_OK);
+        if (i % 5 == 2)
+            assert_int_equal(receipt.code, PEAL_EBAD_GROUP);
+        else if (i % 5 == 4)
+            assert_int_equal(receipt.code, PEAL_EBAD_MESSAGE);
+        else
+            assert_int_equal(receipt.offset, ++offset);
+    }
+    peal_frame_fini(&answer);
+}
+
 static void shard_stored_message_is_acknowledged_and_sent_after_the_commit(void **state)
 {
     struct world *w = *state;
@@ -627,6 +712,8 @@ int main(void)
         TEST(shard_batch_of_a_node_is_taken_apart),
         TEST(shard_message_goes_once_to_each_node_that_wants_it),
         TEST(shard_list_leaves_as_one_batch_in_order),
+        TEST(shard_many_pushes_are_numbered_in_order),
+        TEST(shard_long_publish_of_a_node_is_answered_in_order),
         TEST(shard_stored_message_is_acknowledged_and_sent_after_the_commit),
         TEST(shard_failed_commit_is_never_acknowledged),
         TEST(shard_retry_with_the_same_id_is_a_duplicate),
