@@ -105,11 +105,13 @@ static void note_counts(struct peal_group *g, uint64_t unread, uint64_t rev)
     g->rev = rev;
 }
 
-void peal_groups_on_message(struct peal_hub *hub, struct peal_letter *letter)
+void peal_groups_on_message(struct peal_hub *hub, struct peal_letter *letter, uint32_t hash)
 {
     const struct peal_envelope *env = &letter->env;
-    struct peal_group *g = peal_group_find(hub, env->group);
-    if (g == NULL || !g->joined) return;
+    struct peal_map_node *n = peal_map_find_hashed(&hub->groups, hash, env->group);
+    if (n == NULL) return;
+    struct peal_group *g = PEAL_FROM_NODE(n, struct peal_group, node);
+    if (!g->joined) return;
     note_counts(g, letter->frame.unread, letter->frame.rev);
     if (env->epoch == g->epoch && env->offset <= g->offset) return; /* seen before */
     if (env->epoch != g->epoch || env->offset != g->offset + 1) {

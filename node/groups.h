@@ -46,7 +46,8 @@ void peal_group_ask(struct peal_group *group);
 void peal_group_rest(struct peal_group *group);
 
 /* Letters. */
-void peal_groups_on_message(struct peal_hub *hub, struct peal_letter *letter);
+/* hash: of the name of its group, in hub->groups. */
+void peal_groups_on_message(struct peal_hub *hub, struct peal_letter *letter, uint32_t hash);
 void peal_groups_on_position(struct peal_hub *hub, const struct peal_frame *frame); /* JOINED, AT */
 void peal_groups_on_state(struct peal_hub *hub, const struct peal_frame *frame);
 /* Letters were lost: every position is doubtful; asks for all of them again. */

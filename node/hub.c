@@ -108,7 +108,7 @@ void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter)
     case PEAL_LETTER_FRAME:
         switch (letter->frame.type) {
         case PEAL_F_MESSAGE:
-            peal_groups_on_message(hub, letter);
+            peal_groups_on_message(hub, letter, peal_map_hash(&hub->groups, letter->env.group));
             return;
         case PEAL_F_JOINED:
         case PEAL_F_AT:
@@ -129,6 +129,30 @@ void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter)
         return;
     case PEAL_LETTER_STOP:
         return; /* the worker's own business */
+    }
+}
+
+static bool is_message(const struct peal_letter *letter)
+{
+    return letter->kind == PEAL_LETTER_FRAME && letter->frame.type == PEAL_F_MESSAGE;
+}
+
+void peal_hub_on_letters(struct peal_hub *hub, struct peal_letter *const *letters, size_t count)
+{
+    uint32_t hashes[PEAL_LETTERS_AT_ONCE];
+    PEAL_ASSERT(count <= PEAL_LETTERS_AT_ONCE);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_message(letters[i])) continue;
+        hashes[i] = peal_map_hash(&hub->groups, letters[i]->env.group);
+        peal_map_fetch_bucket(&hub->groups, hashes[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (is_message(letters[i])) peal_map_fetch_node(&hub->groups, hashes[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (is_message(letters[i]))
+            peal_groups_on_message(hub, letters[i], hashes[i]);
+        else
+            peal_hub_on_letter(hub, letters[i]);
     }
 }
 

@@ -26,9 +26,10 @@ enum peal_err peal_letter_new(struct peal_span frame, struct peal_letter **out)
     *out = NULL;
     struct peal_letter *letter = letter_alloc(frame.size);
     if (letter == NULL) return PEAL_ENOMEM;
-    memcpy(letter->bytes, frame.at, frame.size);
+    char *copy = (char *)(letter + 1);
+    memcpy(copy, frame.at, frame.size);
     /* Decoded from the copy, so that the spans live as long as the letter. */
-    enum peal_err err = peal_letter_read(letter, peal_span_make(letter->bytes, frame.size));
+    enum peal_err err = peal_letter_read(letter, peal_span_make(copy, frame.size));
     if (err != PEAL_OK) {
         peal_letter_unref(letter);
         return err;

@@ -28,10 +28,9 @@ struct peal_letter {
     _Atomic uint32_t refs;
     enum peal_letter_kind kind;
     bool degraded;
-    struct peal_frame frame;  /* points into bytes */
+    struct peal_frame frame; /* points into the copy behind the letter, or where it was read from */
     struct peal_envelope env; /* of a MESSAGE */
-    size_t size;
-    char bytes[];
+    size_t size;              /* of that copy */
 };
 
 /* Decodes a frame that stays where it is into *letter, which has no reference count and needs only

@@ -109,16 +109,21 @@ static void begin_drain(struct peal_worker *w)
 /* Returns how many letters there were. */
 static uint32_t read_mail(struct peal_worker *w, struct peal_mail *mail)
 {
-    struct peal_letter room = {0};
-    struct peal_letter *letter;
+    struct peal_letter rooms[PEAL_LETTERS_AT_ONCE] = {0};
+    struct peal_letter *letters[PEAL_LETTERS_AT_ONCE];
+    size_t n;
     uint32_t count = mail->count;
     atomic_fetch_sub_explicit(&w->mailbox.bytes, mail->bytes, memory_order_relaxed);
-    while ((letter = peal_mail_next(mail, &room)) != NULL) {
-        if (letter->kind == PEAL_LETTER_STOP)
-            begin_drain(w);
-        else
-            peal_hub_on_letter(&w->hub, letter);
-    }
+    do {
+        for (n = 0; n < PEAL_LETTERS_AT_ONCE; n++) {
+            letters[n] = peal_mail_next(mail, &rooms[n]);
+            if (letters[n] == NULL) break;
+            if (letters[n]->kind == PEAL_LETTER_STOP) begin_drain(w);
+        }
+        peal_hub_on_letters(&w->hub, letters, n);
+    } while (n == PEAL_LETTERS_AT_ONCE);
+    for (n = 0; n < PEAL_LETTERS_AT_ONCE; n++)
+        peal_frame_fini(&rooms[n].frame);
     peal_turn_keep(&w->hub.turn, mail);
     return count;
 }

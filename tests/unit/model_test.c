@@ -549,10 +549,18 @@ static void hub_write(void *ctx, struct peal_conn *conn)
 
 static void read_mail(struct peal_hub *hub, struct peal_mail *mail)
 {
-    struct peal_letter room = {0};
-    struct peal_letter *letter;
-    while ((letter = peal_mail_next(mail, &room)) != NULL)
-        peal_hub_on_letter(hub, letter);
+    struct peal_letter rooms[PEAL_LETTERS_AT_ONCE] = {0};
+    struct peal_letter *letters[PEAL_LETTERS_AT_ONCE];
+    size_t n;
+    do {
+        for (n = 0; n < PEAL_LETTERS_AT_ONCE; n++) {
+            letters[n] = peal_mail_next(mail, &rooms[n]);
+            if (letters[n] == NULL) break;
+        }
+        peal_hub_on_letters(hub, letters, n);
+    } while (n == PEAL_LETTERS_AT_ONCE);
+    for (n = 0; n < PEAL_LETTERS_AT_ONCE; n++)
+        peal_frame_fini(&rooms[n].frame);
     peal_turn_keep(&hub->turn, mail);
 }
 
