@@ -256,6 +256,29 @@ static bool history_make(struct peal_group_entry *g)
     return true;
 }
 
+static uint64_t newest_ms(const struct peal_group_entry *g)
+{
+    const struct peal_history *h = g->history;
+    return h->items[(h->start + h->count - 1) & (h->capacity - 1)].at_ms;
+}
+
+static struct peal_group_entry *entry_of(struct peal_link *aging)
+{
+    return PEAL_FROM_LINK(aging, struct peal_group_entry, aging);
+}
+
+/* Among the groups with history the one whose last publish is the longest ago; NULL if none. */
+static struct peal_group_entry *longest_idle(struct peal_table *t)
+{
+    struct peal_group_entry *oldest = NULL;
+    for (size_t i = 0; i < t->config->group_count; i++) {
+        if (peal_list_empty(&t->with_history[i])) continue;
+        struct peal_group_entry *g = entry_of(t->with_history[i].next);
+        if (oldest == NULL || newest_ms(g) < newest_ms(oldest)) oldest = g;
+    }
+    return oldest;
+}
+
 void peal_table_keep(struct peal_table *t, struct peal_group_entry *g, struct peal_bytes *envelope)
 {
     /* Without memory the message is not kept, as in a ring that cannot grow. */
@@ -263,25 +286,28 @@ void peal_table_keep(struct peal_table *t, struct peal_group_entry *g, struct pe
     size_t before = g->history->bytes;
     peal_history_add(g->history, envelope, t->now_ms);
     peal_list_remove(&g->aging); /* also where it rested */
-    peal_list_append(&t->with_history, &g->aging);
+    peal_list_append(&t->with_history[g->policy - t->config->groups], &g->aging);
     history_changed(t, g, before);
     /* Over the limit of all rings together: the one idle for the longest goes. */
-    while (t->history_bytes > t->config->limits.history && !peal_list_empty(&t->with_history))
-        history_forget(t, PEAL_FROM_LINK(t->with_history.next, struct peal_group_entry, aging));
+    struct peal_group_entry *oldest;
+    while (t->history_bytes > t->config->limits.history && (oldest = longest_idle(t)) != NULL)
+        history_forget(t, oldest);
 }
 
-/* The list is ordered by last publish, so the walk ends at the first ring that is young. */
+/* Each list is in the order of the last publish, so the walk ends at the first ring that is young:
+ * a million of them cost nothing until they age. */
 static void history_age(struct peal_table *t)
 {
-    PEAL_LIST_EACH(&t->with_history, it, after)
-    {
-        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, aging);
-        struct peal_history *h = g->history;
-        size_t before = h->bytes;
-        uint64_t newest_ms = h->items[(h->start + h->count - 1) & (h->capacity - 1)].at_ms;
-        if (t->now_ms - newest_ms <= g->policy->history.age_ms) continue;
-        peal_history_trim(h, t->now_ms, g->policy->history.age_ms);
-        history_changed(t, g, before);
+    for (size_t i = 0; i < t->config->group_count; i++) {
+        uint64_t age_ms = t->config->groups[i].history.age_ms;
+        PEAL_LIST_EACH(&t->with_history[i], it, after)
+        {
+            struct peal_group_entry *g = entry_of(it);
+            size_t before = g->history->bytes;
+            if (t->now_ms - newest_ms(g) <= age_ms) break;
+            peal_history_trim(g->history, t->now_ms, age_ms);
+            history_changed(t, g, before);
+        }
     }
 }
 
@@ -334,11 +360,16 @@ enum peal_err peal_table_init(struct peal_table *t, const struct peal_config *co
 {
     *t = (struct peal_table){.config = config, .boot = boot};
     peal_link_init(&t->dirty);
-    peal_link_init(&t->with_history);
     peal_link_init(&t->idle);
-    if (peal_map_init(&t->groups) != PEAL_OK) return PEAL_ENOMEM;
-    if (peal_map_init(&t->nodes) == PEAL_OK) return PEAL_OK;
-    peal_map_fini(&t->groups);
+    t->with_history = calloc(config->group_count, sizeof *t->with_history);
+    if (t->with_history == NULL) return PEAL_ENOMEM;
+    for (size_t i = 0; i < config->group_count; i++)
+        peal_link_init(&t->with_history[i]);
+    if (peal_map_init(&t->groups) == PEAL_OK) {
+        if (peal_map_init(&t->nodes) == PEAL_OK) return PEAL_OK;
+        peal_map_fini(&t->groups);
+    }
+    free(t->with_history);
     return PEAL_ENOMEM;
 }
 
@@ -357,5 +388,6 @@ void peal_table_fini(struct peal_table *t)
     peal_map_fini(&t->groups);
     peal_map_fini(&t->nodes);
     free(t->by_number);
+    free(t->with_history);
     peal_buf_fini(&t->scratch);
 }

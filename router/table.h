@@ -32,8 +32,8 @@ struct peal_group_entry {
     uint64_t head; /* newest offset, 0 = none yet */
     struct peal_rows rows;
     struct peal_history *history; /* NULL while nothing is kept */
-    /* With history in table->with_history, oldest publish first; without and wanted by nobody in
-     * table->idle, idle since the longest first. */
+    /* With history in the list of its policy in table->with_history, oldest publish first; without
+     * and wanted by nobody in table->idle, idle since the longest first. */
     struct peal_link aging;
     uint64_t idle_since_ms;
     struct peal_map_node node; /* the name follows: what a lookup reads lies together */
@@ -70,7 +70,7 @@ struct peal_table {
     struct peal_node_entry **by_number; /* NULL where a number is free */
     uint32_t number_count;
     struct peal_link dirty;
-    struct peal_link with_history;
+    struct peal_link *with_history; /* one list per policy: all in it age at the same rate */
     struct peal_link idle;
     size_t history_bytes;
     struct peal_buf scratch;

@@ -12,6 +12,7 @@
 static const char yaml[] = "groups:\n"
                            "  - {match: 'log:{id}', durable: true}\n"
                            "  - {match: 'live:{id}'}\n"
+                           "  - {match: 'brief:{id}', history: {messages: 100, age: 10s}}\n"
                            "  - {match: '*', history: {messages: 100, age: 60s}}\n";
 
 enum { ROUTER = 1000, SENT_MAX = 64, IDLE_MS = 300000 };
@@ -391,6 +392,36 @@ static void table_history_that_is_too_old_goes(void **state)
     assert_null(find(w, "a"));
 }
 
+static void table_histories_of_several_policies_age_each_at_its_rate(void **state)
+{
+    struct world *w = *state;
+    keep(w, group(w, "a"), 100);
+    w->table.now_ms += 1000;
+    keep(w, group(w, "brief:b"), 100);
+    second(w, 10000);
+    assert_int_equal(peal_group_entry_kept(find(w, "brief:b")), 1);
+    second(w, 1);
+    assert_int_equal(peal_group_entry_kept(find(w, "brief:b")), 0);
+    assert_int_equal(peal_group_entry_kept(find(w, "a")), 1);
+}
+
+static void table_history_over_its_memory_looks_at_all_policies(void **state)
+{
+    struct world *w = *state;
+    w->config->limits.history = 500;
+    keep(w, group(w, "a"), 200);
+    w->table.now_ms += 1;
+    keep(w, group(w, "brief:b"), 200);
+    w->table.now_ms += 1;
+    keep(w, group(w, "brief:c"), 200);
+    assert_int_equal(peal_group_entry_kept(find(w, "a")), 0);
+    assert_int_equal(peal_group_entry_kept(find(w, "brief:b")), 1);
+    w->table.now_ms += 1;
+    keep(w, group(w, "d"), 200);
+    assert_int_equal(peal_group_entry_kept(find(w, "brief:b")), 0);
+    assert_int_equal(peal_group_entry_kept(find(w, "brief:c")), 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -412,6 +443,8 @@ int main(void)
         TEST(table_history_over_its_memory_drops_the_ring_idle_for_the_longest),
         TEST(table_message_larger_than_all_memory_is_not_kept),
         TEST(table_history_that_is_too_old_goes),
+        TEST(table_histories_of_several_policies_age_each_at_its_rate),
+        TEST(table_history_over_its_memory_looks_at_all_policies),
     };
     peal_metrics_thread_start();
     return cmocka_run_group_tests_name("table", tests, NULL, NULL);
