@@ -100,8 +100,10 @@ void peal_mailbox_arm(struct peal_mailbox *box)
     /* Nothing was signalled since the last time: nothing to clear, and who pushes now signals. */
     if (!atomic_load_explicit(&box->signalled, memory_order_seq_cst)) return;
     uint64_t count;
-    ssize_t n = read(box->fd, &count, sizeof count);
-    (void)n; /* EAGAIN when the wake-up was for something else: nothing to clear then. */
+    /* A sender has set the flag and is about to write. Cleared now, the flag would no longer tell
+     * that the descriptor is readable, and the receiver's loop would spin. The write wakes it
+     * again, also for whoever finds the flag set until then. */
+    if (read(box->fd, &count, sizeof count) != (ssize_t)sizeof count) return;
     /* An exchange, not a store: it takes part in the order of the senders' exchanges, so that what
      * one of them pushed before it found the signal set is seen by the pops that follow. */
     (void)atomic_exchange_explicit(&box->signalled, false, memory_order_seq_cst);

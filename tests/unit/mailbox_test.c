@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "tests/unit/unit.h"
 
@@ -93,6 +94,31 @@ static void mailbox_put_into_full_box_wakes_the_receiver(void **state)
     peal_mailbox_fini(&box);
 }
 
+/* A sender that was interrupted between its two steps: the flag is set, the write is to come. */
+static void mailbox_armed_before_the_senders_write_does_not_stay_readable(void **state)
+{
+    (void)state;
+    struct peal_mailbox box;
+    uint64_t one = 1;
+    int item;
+    assert_int_equal(peal_mailbox_init(&box, 4), PEAL_OK);
+
+    assert_int_equal(peal_mailbox_put(&box, &item), PEAL_OK);
+    atomic_store(&box.signalled, true);
+    peal_mailbox_arm(&box);
+    assert_ptr_equal(peal_mailbox_pop(&box), &item);
+    peal_mailbox_wake(&box); /* of another sender: it relies on the write to come */
+    assert_false(readable(box.fd));
+    assert_int_equal(write(box.fd, &one, sizeof one), sizeof one);
+    assert_true(readable(box.fd));
+    peal_mailbox_arm(&box);
+    assert_false(readable(box.fd));
+    peal_mailbox_wake(&box);
+    assert_true(readable(box.fd));
+
+    peal_mailbox_fini(&box);
+}
+
 enum { SENDERS = 4, EACH = 20000 };
 
 struct sender {
@@ -164,6 +190,7 @@ int main(void)
         cmocka_unit_test(mailbox_push_after_arm_signals_again),
         cmocka_unit_test(mailbox_put_is_seen_without_a_wake_and_signals_with_it),
         cmocka_unit_test(mailbox_put_into_full_box_wakes_the_receiver),
+        cmocka_unit_test(mailbox_armed_before_the_senders_write_does_not_stay_readable),
         cmocka_unit_test(mailbox_many_senders_lose_nothing_and_keep_their_order),
         cmocka_unit_test(mailbox_batches_of_many_senders_lose_no_wake_up),
     };
