@@ -53,13 +53,18 @@ def encode_frame(payload=b"", opcode=TEXT, fin=True, rsv=0, key=b"\x01\x02\x03\x
 class RawWebSocket:
     """One connection. status and headers tell how the handshake went; status 101 is open."""
 
-    def __init__(self, url, path="/v1/ws", headers=(), protocols=(), head=None, rcvbuf=None):
-        """head: bytes sent instead of the handshake. rcvbuf: SO_RCVBUF, to be a slow reader."""
+    def __init__(
+        self, url, path="/v1/ws", headers=(), protocols=(), head=None, rcvbuf=None, segment=None
+    ):
+        """head: bytes sent instead of the handshake. rcvbuf: SO_RCVBUF, to be a slow reader.
+        segment: TCP_MAXSEG, from which the other kernel takes the size of its send buffer."""
         address = urllib.parse.urlsplit(url)
         self.sock = socket.socket()
         self.sock.settimeout(TIMEOUT_S)
         if rcvbuf is not None:  # before connect, or the window is already promised
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        if segment is not None:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         self.sock.connect((address.hostname, address.port))
         self.key = base64.b64encode(os.urandom(16))
         self._buffer = b""
