@@ -12,27 +12,28 @@
 #include "node/hub.h"
 #include "node/letter.h"
 
+/* What a message touches lies together, at the end, where the map finds it. */
 struct peal_group {
-    struct peal_map_node node;
     struct peal_hub *hub;
+    struct peal_acks *acks; /* inbox: to be told to the router, or NULL */
+    uint64_t req;           /* of the JOIN that is not answered, 0 = none */
+    uint64_t asked_ms;
+    struct peal_link asking; /* in hub->asked or hub->unasked */
+    struct peal_link others; /* members that are not live */
+    struct peal_link live;   /* members */
+    uint64_t unread;         /* inbox: of the newest rev */
+    uint64_t rev;
     uint64_t epoch;
-    uint64_t offset;       /* newest that came in here */
-    struct peal_link live; /* members */
+    uint64_t offset; /* newest that came in here */
     uint32_t member_count;
-    uint16_t turn_first; /* what waits for the end of the turn: index of a letter + 1, 0 = none */
+    uint16_t turn_first; /* what waits for the end of the turn: index of a message + 1, 0 = none */
     uint16_t turn_last;
     uint16_t turn_slot; /* in turn->groups */
     bool inbox;
     bool joined; /* the position is known */
     bool keeps;  /* the router keeps messages of it */
     uint8_t name_size;
-    struct peal_link others; /* members that are not live */
-    uint64_t unread;         /* inbox: of the newest rev */
-    uint64_t rev;
-    struct peal_acks *acks; /* inbox: to be told to the router, or NULL */
-    uint64_t req;           /* of the JOIN that is not answered, 0 = none */
-    uint64_t asked_ms;
-    struct peal_link asking; /* in hub->asked or hub->unasked */
+    struct peal_map_node node;
     char name[];
 };
 
