@@ -16,6 +16,7 @@ enum {
     SYNC_PAGE = 1000,     /* groups per SYNC frame */
     SYNC_RETRY_MS = 2000, /* a sync that nobody confirmed is sent again */
     SEND_BYTES = 65536,   /* what waits for a router is sent when it has so many */
+    AHEAD = 16,           /* messages whose groups are fetched into the cache at once */
 };
 
 struct link {
@@ -23,32 +24,32 @@ struct link {
     uint64_t boot;
     uint64_t seq;
     uint64_t heard_ms;
-    uint64_t sync;           /* number of the last SYNC */
-    bool sync_waits;         /* and it was not confirmed yet */
-    uint64_t sync_ms;        /* when it was sent */
-    struct peal_link groups; /* that live on this router */
-    struct peal_parcel out;  /* what this turn has for the router */
+    uint64_t sync;          /* number of the last SYNC */
+    bool sync_waits;        /* and it was not confirmed yet */
+    uint64_t sync_ms;       /* when it was sent */
+    struct peal_map groups; /* that live on this router and are held here */
+    struct peal_parcel out; /* what this turn has for the router */
 };
 
+/* There may be a million. What a message needs lies together: up to 32 bytes of name, two lines of
+ * the cache. */
 struct group {
-    struct peal_map_node node;
-    struct peal_link in_link;
-    size_t link;
     uint64_t workers; /* bit per worker that wants it */
-    bool joined;      /* the router has said JOINED or AT */
-    bool keeps;
     uint64_t epoch;
     uint64_t offset; /* newest seen */
-    struct peal_link pendings;
-    size_t name_size;
+    struct pending *pendings;
+    uint16_t link;
+    bool joined; /* the router has said JOINED or AT */
+    bool keeps;
+    struct peal_map_node node;
     char name[];
 };
 
 /* A join that the router has not answered yet; at most one per worker and group. */
 struct pending {
     struct peal_map_node node;
-    struct peal_link by_age;   /* in uplink->pendings, oldest first */
-    struct peal_link in_group; /* in group->pendings */
+    struct peal_link by_age; /* in uplink->pendings, oldest first */
+    struct pending *next;    /* of group->pendings */
     struct group *group;
     uint64_t req; /* the key points here */
     uint64_t asked_ms;
@@ -65,7 +66,6 @@ struct peal_uplink {
     uint64_t telling;                          /* bit per worker whose open mail says so */
     struct peal_mail *mails[PEAL_WORKERS_MAX]; /* of this turn */
     bool degraded;                             /* as last told */
-    struct peal_map groups;
     struct peal_map pending_map;
     struct peal_link pendings;
     struct peal_buf scratch;
@@ -243,14 +243,18 @@ static enum peal_err send_bytes(struct peal_uplink *up, size_t link, struct peal
     return err;
 }
 
+static struct peal_span name_of(const struct group *g)
+{
+    return peal_span_make(g->name, g->node.key_size);
+}
+
 static void send_join(struct peal_uplink *up, const struct pending *p)
 {
     const struct group *g = p->group;
-    struct peal_frame join = {
-        .type = PEAL_F_JOIN, .req = p->req, .group = peal_span_make(g->name, g->name_size)};
+    struct peal_frame join = {.type = PEAL_F_JOIN, .req = p->req, .group = name_of(g)};
     /* If it cannot be sent now it is asked again after JOIN_RETRY_MS. */
     if (send_frame(up, g->link, &join) != PEAL_OK)
-        peal_log(PEAL_LOG_DEBUG, "join.not_sent", "link=%zu", g->link);
+        peal_log(PEAL_LOG_DEBUG, "join.not_sent", "link=%u", g->link);
 }
 
 static void send_leave(struct peal_uplink *up, size_t link, struct peal_span name)
@@ -264,7 +268,10 @@ static void send_leave(struct peal_uplink *up, size_t link, struct peal_span nam
 static void pending_free(struct peal_uplink *up, struct pending *p)
 {
     peal_list_remove(&p->by_age);
-    peal_list_remove(&p->in_group);
+    struct pending **at = &p->group->pendings;
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
     peal_map_remove(&up->pending_map, &p->node);
     free(p);
 }
@@ -272,9 +279,9 @@ static void pending_free(struct peal_uplink *up, struct pending *p)
 /* A worker that asks anew, or leaves, no longer waits for what it asked before. */
 static void forget_pending(struct peal_uplink *up, struct group *g, uint8_t worker)
 {
-    PEAL_LIST_EACH(&g->pendings, it, after)
-    {
-        struct pending *p = PEAL_FROM_LINK(it, struct pending, in_group);
+    struct pending *next;
+    for (struct pending *p = g->pendings; p != NULL; p = next) {
+        next = p->next;
         if (worker_of(p->req) == worker) pending_free(up, p);
     }
 }
@@ -287,33 +294,35 @@ static struct pending *find_pending(struct peal_uplink *up, uint64_t req)
 
 /* ---- groups -------------------------------------------------------------------------------- */
 
-static struct group *find_group(struct peal_uplink *up, struct peal_span name)
+static size_t link_of(const struct peal_uplink *up, struct peal_span name)
 {
-    struct peal_map_node *n = peal_map_find(&up->groups, name);
+    return peal_slot_router(peal_group_slot(name), up->link_count);
+}
+
+static struct group *find_group(struct peal_uplink *up, size_t link, struct peal_span name)
+{
+    struct peal_map_node *n = peal_map_find(&up->links[link].groups, name);
     return n == NULL ? NULL : PEAL_FROM_NODE(n, struct group, node);
 }
 
 static struct group *get_group(struct peal_uplink *up, struct peal_span name)
 {
-    struct group *g = find_group(up, name);
+    size_t link = link_of(up, name);
+    struct group *g = find_group(up, link, name);
     if (g != NULL) return g;
     g = calloc(1, sizeof *g + name.size);
     if (g == NULL) return NULL;
     memcpy(g->name, name.at, name.size);
-    g->name_size = name.size;
-    g->link = peal_slot_router(peal_group_slot(name), up->link_count);
-    peal_link_init(&g->pendings);
-    peal_map_add(&up->groups, &g->node, peal_span_make(g->name, g->name_size));
-    peal_list_append(&up->links[g->link].groups, &g->in_link);
+    g->link = (uint16_t)link;
+    peal_map_add(&up->links[link].groups, &g->node, peal_span_make(g->name, name.size));
     return g;
 }
 
 static void group_free(struct peal_uplink *up, struct group *g)
 {
-    PEAL_LIST_EACH(&g->pendings, it, after)
-    pending_free(up, PEAL_FROM_LINK(it, struct pending, in_group));
-    peal_list_remove(&g->in_link);
-    peal_map_remove(&up->groups, &g->node);
+    while (g->pendings != NULL)
+        pending_free(up, g->pendings);
+    peal_map_remove(&up->links[g->link].groups, &g->node);
     free(g);
 }
 
@@ -343,17 +352,16 @@ static void sync_link(struct peal_uplink *up, size_t link)
     l->sync_waits = true;
     l->sync_ms = up->now_ms;
     peal_count(PEAL_M_LINK_SYNCS, 1);
-    PEAL_LIST_EACH(&up->links[link].groups, it, after)
-    {
-        struct group *g = PEAL_FROM_LINK(it, struct group, in_link);
+    for (struct peal_map_node *n = peal_map_next(&l->groups, NULL); n != NULL;
+         n = peal_map_next(&l->groups, n)) {
+        struct group *g = PEAL_FROM_NODE(n, struct group, node);
         if (!g->joined) continue;
         if (count == SYNC_PAGE) {
             sync_page(up, link, page, count, flags, named);
             flags = 0;
             count = 0;
         }
-        page[count++] =
-            (struct peal_position){peal_span_make(g->name, g->name_size), g->epoch, g->offset};
+        page[count++] = (struct peal_position){name_of(g), g->epoch, g->offset};
     }
     sync_page(up, link, page, count, flags | PEAL_FLAG_LAST, named);
     PEAL_LIST_EACH(&up->pendings, it, after)
@@ -377,13 +385,14 @@ static void tell_links(struct peal_uplink *up)
 /* ---- batches ------------------------------------------------------------------------------- */
 
 static void on_message(struct peal_uplink *up, size_t link, const struct peal_message_head *head,
-                       struct peal_span entry)
+                       uint32_t hash, struct peal_span entry)
 {
-    struct group *g = find_group(up, head->group);
-    if (g == NULL) {
+    struct peal_map_node *n = peal_map_find_hashed(&up->links[link].groups, hash, head->group);
+    if (n == NULL) {
         send_leave(up, link, head->group);
         return;
     }
+    struct group *g = PEAL_FROM_NODE(n, struct group, node);
     if (g->joined) {
         g->epoch = head->epoch;
         g->offset = head->offset;
@@ -412,7 +421,7 @@ static void on_joined(struct peal_uplink *up, size_t link, const struct peal_fra
     struct pending *p = find_pending(up, f->req);
     bool waited_for = p != NULL;
     if (waited_for) pending_free(up, p);
-    struct group *g = find_group(up, f->group);
+    struct group *g = find_group(up, link, f->group);
     if (g == NULL) {
         if (f->code == PEAL_OK) send_leave(up, link, f->group);
         return;
@@ -431,7 +440,7 @@ static void on_joined(struct peal_uplink *up, size_t link, const struct peal_fra
 static void on_position(struct peal_uplink *up, size_t link, const struct peal_frame *f,
                         struct peal_span entry)
 {
-    struct group *g = find_group(up, f->group);
+    struct group *g = find_group(up, link, f->group);
     if (g == NULL) {
         send_leave(up, link, f->group);
         return;
@@ -443,16 +452,11 @@ static void on_position(struct peal_uplink *up, size_t link, const struct peal_f
     post_frame(up, g->workers, entry);
 }
 
+/* One that is no message. */
 static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry)
 {
-    struct peal_message_head head;
     struct peal_frame frame;
-    enum peal_err err = peal_message_peek(entry, &head);
-    if (err == PEAL_OK) {
-        on_message(up, link, &head, entry);
-        return;
-    }
-    if (err == PEAL_EUNKNOWN_TYPE) err = peal_frame_decode(entry, &frame);
+    enum peal_err err = peal_frame_decode(entry, &frame);
     if (err != PEAL_OK) {
         peal_log(PEAL_LOG_ERROR, "link.bad_entry", "link=%zu code=%s", link, peal_err_word(err));
         up->links[link].up = false; /* something is missing now: sync on the next beat */
@@ -465,7 +469,34 @@ static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry
     else
         peal_log(PEAL_LOG_ERROR, "link.bad_entry", "link=%zu type=%s", link,
                  peal_frame_name(frame.type));
+    if (frame.type == PEAL_F_MESSAGE)
+        up->links[link].up = false; /* its envelope is bad: likewise */
     peal_frame_fini(&frame);
+}
+
+/* Some entries of a batch, at most AHEAD: the groups of all messages among them are fetched into
+ * the cache before the first one is looked up. */
+static void on_entries(struct peal_uplink *up, size_t link, const struct peal_span *entries,
+                       size_t count)
+{
+    const struct peal_map *groups = &up->links[link].groups;
+    struct peal_message_head heads[AHEAD];
+    uint32_t hashes[AHEAD];
+    uint32_t messages = 0; /* bit per entry */
+    for (size_t i = 0; i < count; i++) {
+        if (peal_message_peek(entries[i], &heads[i]) != PEAL_OK) continue;
+        messages |= 1u << i;
+        hashes[i] = peal_map_hash(groups, heads[i].group);
+        peal_map_fetch_bucket(groups, hashes[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (messages & 1u << i) peal_map_fetch_node(groups, hashes[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (messages & 1u << i)
+            on_message(up, link, &heads[i], hashes[i], entries[i]);
+        else
+            on_entry(up, link, entries[i]);
+    }
 }
 
 void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span bytes)
@@ -493,8 +524,10 @@ void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span 
     l->boot = batch.boot;
     l->seq = batch.seq;
     l->heard_ms = up->now_ms;
-    for (size_t i = 0; i < batch.entries.count; i++)
-        on_entry(up, link, batch.entries.at[i]);
+    for (size_t i = 0; i < batch.entries.count; i += AHEAD) {
+        size_t left = batch.entries.count - i;
+        on_entries(up, link, &batch.entries.at[i], left < AHEAD ? left : AHEAD);
+    }
     peal_frame_fini(&batch);
     if (!l->up) sync_link(up, link);
     tell_links(up);
@@ -560,13 +593,14 @@ static void order_join(struct peal_uplink *up, const struct peal_order *o)
     p->group = g;
     peal_map_add(&up->pending_map, &p->node, peal_span_make(&p->req, sizeof p->req));
     peal_list_append(&up->pendings, &p->by_age);
-    peal_list_append(&g->pendings, &p->in_group);
+    p->next = g->pendings;
+    g->pendings = p;
     if (up->links[g->link].up) send_join(up, p);
 }
 
 static void order_leave(struct peal_uplink *up, const struct peal_order *o)
 {
-    struct group *g = find_group(up, o->group);
+    struct group *g = find_group(up, link_of(up, o->group), o->group);
     if (g == NULL) return;
     g->workers &= ~(1ull << o->worker);
     forget_pending(up, g, o->worker);
@@ -585,7 +619,7 @@ void peal_uplink_on_order(struct peal_uplink *up, struct peal_order *o)
         order_leave(up, o);
         break;
     case PEAL_ORDER_SEND: {
-        size_t link = peal_slot_router(peal_group_slot(o->group), up->link_count);
+        size_t link = link_of(up, o->group);
         enum peal_err err = PEAL_ENO_ROUTER;
         if (up->links[link].up) err = send_bytes(up, link, o->frame);
         if (err != PEAL_OK) post_failed(up, o->req, err);
@@ -682,12 +716,11 @@ struct peal_uplink *peal_uplink_new(const struct peal_uplink_io *io, uint64_t bo
     up->worker_count = worker_count;
     up->degraded = true;
     peal_link_init(&up->pendings);
-    for (size_t i = 0; i < router_count; i++)
-        peal_link_init(&up->links[i].groups);
-    if (peal_map_init(&up->groups) == PEAL_OK && peal_map_init(&up->pending_map) == PEAL_OK)
-        return up;
-    peal_map_fini(&up->groups);
-    free(up);
+    enum peal_err err = peal_map_init(&up->pending_map);
+    for (size_t i = 0; i < router_count && err == PEAL_OK; i++)
+        err = peal_map_init(&up->links[i].groups);
+    if (err == PEAL_OK) return up;
+    peal_uplink_free(up);
     return NULL;
 }
 
@@ -695,13 +728,17 @@ void peal_uplink_free(struct peal_uplink *up)
 {
     if (up == NULL) return;
     for (size_t i = 0; i < up->link_count; i++) {
-        PEAL_LIST_EACH(&up->links[i].groups, it, after)
-        group_free(up, PEAL_FROM_LINK(it, struct group, in_link));
-        peal_parcel_fini(&up->links[i].out);
+        struct link *l = &up->links[i];
+        struct peal_map_node *next;
+        for (struct peal_map_node *n = peal_map_next(&l->groups, NULL); n != NULL; n = next) {
+            next = peal_map_next(&l->groups, n);
+            group_free(up, PEAL_FROM_NODE(n, struct group, node));
+        }
+        peal_map_fini(&l->groups);
+        peal_parcel_fini(&l->out);
     }
     for (uint8_t w = 0; w < up->worker_count; w++)
         peal_mail_free(up->mails[w]);
-    peal_map_fini(&up->groups);
     peal_map_fini(&up->pending_map);
     peal_buf_fini(&up->scratch);
     free(up);
