@@ -146,11 +146,13 @@ static void log_memory(const struct server *s)
     uint64_t message = c->limits.message;
     for (size_t i = 0; i < c->route_count; i++)
         if (c->routes[i].max_message > message) message = c->routes[i].max_message;
+    uint64_t frames = c->limits.queue_messages + PEAL_OUTQ_CONTROL_FRAMES;
+    uint64_t queue =
+        c->limits.queue + PEAL_OUTQ_CONTROL_BYTES + frames * (uint64_t)PEAL_RUN_OVERHEAD;
     if (s->what->node)
         peal_log(PEAL_LOG_INFO, "limits.node",
                  "connections_per_worker=%llu bytes_per_connection=%llu",
-                 (unsigned long long)c->limits.connections,
-                 (unsigned long long)(c->limits.queue + PEAL_OUTQ_CONTROL_BYTES + message));
+                 (unsigned long long)c->limits.connections, (unsigned long long)(queue + message));
     if (s->what->router)
         peal_log(PEAL_LOG_INFO, "limits.router",
                  "history_bytes=%llu dedup_ids=%llu store_map_bytes=%llu",

@@ -28,7 +28,9 @@ struct peal_run_pool {
     void *free; /* the first word of each is the next one */
     uint32_t count;
 };
-enum { PEAL_RUN_SMALL = 512, PEAL_RUN_POOL_MAX = 1024 };
+enum { PEAL_RUN_SMALL = 256, PEAL_RUN_POOL_MAX = 1024 };
+/* What a run takes at most besides its bytes: its header, the rest of its block, malloc's own. */
+enum { PEAL_RUN_OVERHEAD = PEAL_RUN_SMALL + 16 };
 void peal_run_pool_fini(struct peal_run_pool *pool);
 
 /* Copies bytes, which hold count frames; ends may be NULL when count is 1. pool may be NULL. NULL

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -561,8 +560,6 @@ static struct address *count_address(struct peal_ws_server *server,
 static void take_connection(struct peal_ws_server *server, const struct listener *listener, int fd,
                             const struct sockaddr_storage *from)
 {
-    int one = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (listener->api) {
         peal_http_adopt(server->http, fd, true);
         return;
