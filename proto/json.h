@@ -1,9 +1,10 @@
 /* proto/json.h: JSON in and out.
  *
- * In:  jansson checks the whole text (RFC 8259, UTF-8, duplicate names refused, at most
- *      PEAL_JSON_DEPTH deep); fields are then read as spans of the very bytes that were sent,
- *      so that a payload reaches the browser as its publisher wrote it (1e2 stays 1e2).
- * Out: an appender; the caller writes the punctuation. jansson checks it in a fuzz target.
+ * In:  the whole text is checked (RFC 8259, UTF-8, duplicate names refused, at most
+ *      PEAL_JSON_DEPTH deep; by jansson, but for the plain kind); fields are then read as spans of
+ * the very bytes that were sent, so that a payload reaches the browser as its publisher wrote it
+ * (1e2 stays 1e2). Out: an appender; the caller writes the punctuation. jansson checks it in a fuzz
+ * target.
  *
  * Thread: any; no state. Memory: a peal_json borrows the text it was read from. */
 #ifndef PEAL_PROTO_JSON_H
