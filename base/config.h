@@ -123,6 +123,7 @@ struct peal_config {
         uint64_t message;               /* bytes, default 64 KiB */
         uint64_t queue;                 /* bytes per connection, default 256 KiB */
         uint64_t queue_messages;        /* default 1024 */
+        uint64_t unsent;                /* bytes; default 256 KiB */
         uint64_t history;               /* bytes of all rings of a router, default 256 MiB */
         uint64_t users_per_publish;     /* default 10000 */
         uint64_t groups_per_connection; /* default 128 */

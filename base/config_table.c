@@ -225,6 +225,8 @@ const struct peal_option peal_options[] = {
      .help = "Bytes that wait for one connection"},
     {"limits.queue_messages", NUMBER, AT(limits.queue_messages), .fallback = "1024", .min = 1,
      .max = 65536, .help = "Messages that wait for one connection"},
+    {"limits.unsent", SIZE, AT(limits.unsent), .fallback = "256KiB", .min = 4096, .max = 1u << 30,
+     .help = "The kernel holds of one connection, beyond what is on its way"},
     {"limits.history", SIZE, AT(limits.history), .fallback = "256MiB", .max = TIB,
      .help = "Memory of all history of a router; the longest idle group goes first"},
     {"limits.users_per_publish", NUMBER, AT(limits.users_per_publish), .fallback = "10000",

@@ -33,8 +33,6 @@ enum {
     PEAL_BEAT_LOST_MS = 3500,       /* silence after which the other side counts as gone */
     PEAL_PAGE_MESSAGES = 256,       /* of one replay page */
     PEAL_PAGE_BYTES = 256 * 1024,   /* of one replay page; a single larger message still fits */
-    PEAL_UNSENT_BYTES = 256 * 1024, /* the kernel holds of one connection, beyond what is on its
-                                       way; more waits in our queue, where it is shared */
     PEAL_REPAIRS_MAX = 8,           /* replays in flight per worker */
     PEAL_HELLO_GROUPS_MAX = 1024,   /* named by one hello, before limits.groups_per_connection */
     PEAL_ACK_OFFSETS_MAX = 1024,    /* single offsets in one ack */

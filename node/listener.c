@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/config.h"
-#include "base/limits.h"
 
 enum { BACKLOG = 4096 };
 
@@ -20,16 +19,20 @@ static int bind_listener(const struct addrinfo *at, bool exclusive)
     if (fd < 0) return -1;
     int one = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    /* Accepted sockets inherit both. */
-    int unsent = PEAL_UNSENT_BYTES;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     if (!exclusive) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
     if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
     int error = errno;
     close(fd);
     errno = error;
     return -1;
+}
+
+void peal_listener_tune(int fd, uint64_t unsent_bytes)
+{
+    int one = 1;
+    int unsent = (int)unsent_bytes;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 }
 
 enum peal_err peal_listener_open(const char *key, const char *endpoint, uint16_t *port,

@@ -10,6 +10,9 @@
 
 #include "base/err.h"
 
+/* Gives the socket, and through it all that it accepts, TCP_NODELAY and the most bytes that the
+ * kernel holds of a connection beyond what is on its way (TCP_NOTSENT_LOWAT). */
+void peal_listener_tune(int fd, uint64_t unsent_bytes);
 /* Opens a listening socket on host:port with SO_REUSEPORT. *port 0 asks the kernel and gets the
  * number. exclusive: fails when anybody listens there already, also with SO_REUSEPORT.
  * Errors: PEAL_EINUSE, PEAL_EIO, with a sentence in why. */

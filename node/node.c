@@ -71,6 +71,8 @@ static enum peal_err open_listeners(struct peal_node *node, const struct peal_co
         if (err == PEAL_OK)
             err = peal_listener_open("api.listen", config->api.listen, &node->api_port, false,
                                      &fds[i][1], why, why_size);
+        for (int k = 0; k < 2 && err == PEAL_OK; k++)
+            peal_listener_tune(fds[i][k], config->limits.unsent);
     }
     return err;
 }
