@@ -362,6 +362,7 @@ static void sync_link(struct peal_uplink *up, size_t link)
             count = 0;
         }
         page[count++] = (struct peal_position){name_of(g), g->epoch, g->offset};
+        named++;
     }
     sync_page(up, link, page, count, flags | PEAL_FLAG_LAST, named);
     PEAL_LIST_EACH(&up->pendings, it, after)

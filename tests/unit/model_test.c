@@ -15,6 +15,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "node/conn.h"
 #include "node/hub.h"
 #include "node/uplink.h"
@@ -794,6 +795,10 @@ static void check_end(struct sim *s)
                          group_names[g], (unsigned long long)c->groups[g].last_value,
                          (unsigned long long)last[g]);
     }
+    /* Links that have nothing to repair are confirmed, and nobody syncs again and again. */
+    int64_t syncs = peal_metrics_sum(PEAL_M_LINK_SYNCS);
+    settle(s, 100);
+    assert_int_equal(peal_metrics_sum(PEAL_M_LINK_SYNCS), syncs);
 }
 
 static void model_streams_are_complete_or_say_why_not(void **state)
@@ -825,6 +830,7 @@ static void model_streams_are_complete_or_say_why_not(void **state)
 
 int main(void)
 {
+    peal_metrics_thread_start();
     static randombytes_implementation seeded = {
         .implementation_name = chaos_name, .random = chaos_next, .buf = chaos_fill};
     randombytes_set_implementation(&seeded);
