@@ -55,7 +55,7 @@ uint32_t peal_conn_deliver(struct peal_conn *conn, struct peal_run *run)
     struct peal_hub *hub = conn->hub;
     uint32_t taken = peal_outq_push(&conn->outq, &hub->queue, run);
     while (taken < run->count && make_room(conn)) {
-        struct peal_run *tail = peal_run_tail(run, taken);
+        struct peal_run *tail = peal_run_part(run, taken, run->count - taken);
         uint32_t more = tail == NULL ? 0 : peal_outq_push(&conn->outq, &hub->queue, tail);
         peal_run_unref(tail);
         if (more == 0) break;
@@ -552,6 +552,7 @@ void peal_conn_leave(struct peal_conn *conn, const struct peal_command *cmd)
         peal_conn_error(conn, cmd->id, cmd->group, PEAL_ENOT_FOUND, "not a member of this group");
         return;
     }
+    peal_turn_flush_group(conn->hub, m->group); /* what came before the leave */
     struct peal_pursuit *p = m->pursuit;
     if (p != NULL && p->answer == PEAL_ANSWER_WELCOME && p->recovered == PEAL_RECOVERED_PENDING &&
         !conn->welcomed)

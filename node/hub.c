@@ -9,6 +9,8 @@
 #include "node/conn.h"
 #include "node/groups.h"
 
+enum { AT_ONCE = 16 }; /* letters whose groups are looked up together */
+
 /* ---- orders and requests ------------------------------------------------------------------- */
 
 uint64_t peal_hub_next_req(struct peal_hub *hub)
@@ -137,10 +139,9 @@ static bool is_message(const struct peal_letter *letter)
     return letter->kind == PEAL_LETTER_FRAME && letter->frame.type == PEAL_F_MESSAGE;
 }
 
-void peal_hub_on_letters(struct peal_hub *hub, struct peal_letter *const *letters, size_t count)
+static void on_letters(struct peal_hub *hub, struct peal_letter *const *letters, size_t count)
 {
-    uint32_t hashes[PEAL_LETTERS_AT_ONCE];
-    PEAL_ASSERT(count <= PEAL_LETTERS_AT_ONCE);
+    uint32_t hashes[AT_ONCE];
     for (size_t i = 0; i < count; i++) {
         if (!is_message(letters[i])) continue;
         hashes[i] = peal_map_hash(&hub->groups, letters[i]->env.group);
@@ -154,6 +155,26 @@ void peal_hub_on_letters(struct peal_hub *hub, struct peal_letter *const *letter
         else
             peal_hub_on_letter(hub, letters[i]);
     }
+}
+
+bool peal_hub_on_mail(struct peal_hub *hub, struct peal_mail *mail)
+{
+    struct peal_letter rooms[AT_ONCE] = {0};
+    struct peal_letter *letters[AT_ONCE];
+    bool stop = false;
+    size_t n;
+    do {
+        for (n = 0; n < AT_ONCE; n++) {
+            letters[n] = peal_mail_next(mail, &rooms[n]);
+            if (letters[n] == NULL) break;
+            stop = stop || letters[n]->kind == PEAL_LETTER_STOP;
+        }
+        on_letters(hub, letters, n);
+    } while (n == AT_ONCE);
+    for (n = 0; n < AT_ONCE; n++)
+        peal_frame_fini(&rooms[n].frame);
+    peal_turn_keep(&hub->turn, mail);
+    return stop;
 }
 
 /* ---- time ---------------------------------------------------------------------------------- */

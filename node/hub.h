@@ -74,10 +74,10 @@ void peal_hub_fini(struct peal_hub *hub);
 void peal_hub_set_time(struct peal_hub *hub, uint64_t mono_ms, uint64_t wall_ms);
 /* Takes one letter, whose memory must stay until the end of the turn (peal_turn_keep). */
 void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter);
-/* The same for several, at most PEAL_LETTERS_AT_ONCE: what finding their groups needs is fetched
- * for all of them first, because with many groups each find is a wait for memory. */
-enum { PEAL_LETTERS_AT_ONCE = 16 };
-void peal_hub_on_letters(struct peal_hub *hub, struct peal_letter *const *letters, size_t count);
+/* Takes all letters of a mail, and the mail itself, which is freed at the end of the turn. What
+ * finding groups needs is fetched for several letters at once, because with many groups each find
+ * is a wait for memory. Says whether a STOP was among them. */
+bool peal_hub_on_mail(struct peal_hub *hub, struct peal_mail *mail);
 /* Gives the members of the groups what came for them. At the end of every turn, before the
  * connections are written. */
 void peal_hub_end_turn(struct peal_hub *hub);

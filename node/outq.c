@@ -88,8 +88,12 @@ uint32_t peal_outq_push(struct peal_outq *q, const struct peal_outq_limits *limi
     uint32_t count = peal_run_frames(run, bytes);
     if (count > frames) count = frames;
     if (count == 0 && q->count == 0) count = 1;
-    if (count == 0 || !append(q, run, count)) return 0;
-    return count;
+    if (count == 0) return 0;
+    if (count == run->count) return append(q, run, count) ? count : 0;
+    struct peal_run *part = peal_run_part(run, 0, count);
+    bool taken = part != NULL && append(q, part, count);
+    peal_run_unref(part);
+    return taken ? count : 0;
 }
 
 enum peal_err peal_outq_push_control(struct peal_outq *q, const struct peal_outq_limits *limits,

@@ -25,7 +25,8 @@ struct peal_outq_limits {
     uint32_t bytes_max;
 };
 
-/* The first `count` frames of a run, which are its first `end` bytes. */
+/* The first `count` frames of a run, which are its first `end` bytes; all of it, until
+ * peal_outq_drop_unsent cuts it. */
 struct peal_outq_item {
     struct peal_run *run;
     uint32_t end;
@@ -50,9 +51,9 @@ void peal_outq_init(struct peal_outq *q);
 /* Drops every frame and frees the ring. */
 void peal_outq_fini(struct peal_outq *q);
 /* Appends as many frames of run as there is room for, from its first one on, and says how many:
- * fewer than run->count when the queue is full then, or memory for a larger ring is short. Takes
- * a reference of its own if any. A frame larger than bytes_max is taken when the queue is empty,
- * so that every message can be sent. */
+ * fewer than run->count when the queue is full then, or memory is short. A whole run is taken by
+ * reference, a part as a copy: the queue holds no bytes but those it counts. A frame larger than
+ * bytes_max is taken when the queue is empty, so that every message can be sent. */
 uint32_t peal_outq_push(struct peal_outq *q, const struct peal_outq_limits *limits,
                         struct peal_run *run);
 /* Appends one control frame (a reply, a ping, a Close), which may go PEAL_OUTQ_CONTROL_BYTES and

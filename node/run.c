@@ -68,19 +68,20 @@ struct peal_run *peal_run_new(struct peal_run_pool *pool, struct peal_span bytes
     return run;
 }
 
-struct peal_run *peal_run_tail(const struct peal_run *run, uint32_t from)
+struct peal_run *peal_run_part(const struct peal_run *run, uint32_t from, uint32_t count)
 {
-    PEAL_ASSERT(from < run->count);
+    PEAL_ASSERT(count > 0);
+    PEAL_ASSERT(from <= run->count - count);
     uint32_t start = peal_run_end(run, from);
-    uint32_t count = run->count - from;
+    uint32_t size = peal_run_end(run, from + count) - start;
     uint32_t *ends = malloc(count * sizeof *ends);
     if (ends == NULL) return NULL;
     for (uint32_t i = 0; i < count; i++)
         ends[i] = peal_run_end(run, from + i + 1) - start;
-    struct peal_run *tail =
-        peal_run_new(run->pool, peal_span_make(run->at + start, run->size - start), ends, count);
+    struct peal_run *part =
+        peal_run_new(run->pool, peal_span_make(run->at + start, size), ends, count);
     free(ends);
-    return tail;
+    return part;
 }
 
 struct peal_run *peal_run_ref(struct peal_run *run)

@@ -37,8 +37,8 @@ void peal_run_pool_fini(struct peal_run_pool *pool);
  * on ENOMEM. */
 struct peal_run *peal_run_new(struct peal_run_pool *pool, struct peal_span bytes,
                               const uint32_t *ends, uint32_t count);
-/* A copy of run without its first `from` frames. NULL on ENOMEM. */
-struct peal_run *peal_run_tail(const struct peal_run *run, uint32_t from);
+/* A copy of `count` frames of run behind the first `from`. NULL on ENOMEM. */
+struct peal_run *peal_run_part(const struct peal_run *run, uint32_t from, uint32_t count);
 struct peal_run *peal_run_ref(struct peal_run *run);
 void peal_run_unref(struct peal_run *run); /* NULL is fine */
 /* Where the first `count` frames end, in bytes. */

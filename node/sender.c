@@ -60,7 +60,14 @@ static void begin_ring(struct peal_sender *sender)
     int rc = io_uring_queue_init_params(PEAL_SENDS_MAX, &sender->ring, &params);
     if (rc == -EINVAL) rc = io_uring_queue_init(PEAL_SENDS_MAX, &sender->ring, 0); /* older */
     sender->up = rc == 0;
-    if (!sender->up) give_up(sender, "setup", -rc);
+    if (!sender->up) {
+        give_up(sender, "setup", -rc);
+        return;
+    }
+    struct io_uring_probe *probe = io_uring_get_probe_ring(&sender->ring);
+    bool can_send = probe != NULL && io_uring_opcode_supported(probe, IORING_OP_SEND);
+    io_uring_free_probe(probe);
+    if (!can_send) give_up(sender, "probe", EOPNOTSUPP); /* before Linux 5.6 */
 }
 
 static void take_answers(struct peal_sender *sender, struct peal_send *sends, size_t count)
@@ -106,6 +113,12 @@ static void run_ring(struct peal_sender *sender, struct peal_send *sends, size_t
     }
 }
 
+/* The ring did not do it: it was not asked, or it cannot. */
+static bool is_refusal(int result)
+{
+    return result == PENDING || result == -EINTR || result == -EINVAL || result == -EOPNOTSUPP;
+}
+
 void peal_sender_run(struct peal_sender *sender, struct peal_send *sends, size_t count)
 {
     PEAL_ASSERT(count <= PEAL_SENDS_MAX);
@@ -113,7 +126,7 @@ void peal_sender_run(struct peal_sender *sender, struct peal_send *sends, size_t
     bool ring = sender->up && count >= RING_MIN;
     if (ring) run_ring(sender, sends, count);
     for (size_t i = 0; i < count; i++) {
-        if (ring && sends[i].result != PENDING && sends[i].result != -EINTR) continue;
+        if (ring && !is_refusal(sends[i].result)) continue;
         ssize_t n;
         do {
             n = send(sends[i].fd, sends[i].at, sends[i].size, FLAGS);

@@ -18,6 +18,7 @@
 
 enum {
     MAILBOX_SLOTS = 16384,
+    TURN_BYTES = 4 << 20,
     TURN_LETTERS = 1024, /* taken before connections are looked at again, and the rest of a mail */
     WAKE_ORDERS = 256,   /* the bus begins with so many while the turn goes on */
     DRAIN_MS = 2000,     /* for clients to take their farewell when the node stops */
@@ -103,44 +104,32 @@ static void begin_drain(struct peal_worker *w)
 {
     if (w->drain_until_ms != 0) return;
     w->drain_until_ms = w->hub.now_ms + DRAIN_MS;
+    peal_hub_end_turn(&w->hub); /* what came before the stop */
     peal_ws_drain(w->ws);
 }
 
-/* Returns how many letters there were. */
-static uint32_t read_mail(struct peal_worker *w, struct peal_mail *mail)
-{
-    struct peal_letter rooms[PEAL_LETTERS_AT_ONCE] = {0};
-    struct peal_letter *letters[PEAL_LETTERS_AT_ONCE];
-    size_t n;
-    uint32_t count = mail->count;
-    atomic_fetch_sub_explicit(&w->mailbox.bytes, mail->bytes, memory_order_relaxed);
-    do {
-        for (n = 0; n < PEAL_LETTERS_AT_ONCE; n++) {
-            letters[n] = peal_mail_next(mail, &rooms[n]);
-            if (letters[n] == NULL) break;
-            if (letters[n]->kind == PEAL_LETTER_STOP) begin_drain(w);
-        }
-        peal_hub_on_letters(&w->hub, letters, n);
-    } while (n == PEAL_LETTERS_AT_ONCE);
-    for (n = 0; n < PEAL_LETTERS_AT_ONCE; n++)
-        peal_frame_fini(&rooms[n].frame);
-    peal_turn_keep(&w->hub.turn, mail);
-    return count;
-}
-
+/* A turn keeps what it has read until its end: bounded in letters and in bytes. */
 static void mail_came(uv_poll_t *handle, int status, int events)
 {
     (void)status;
     (void)events;
     struct peal_worker *w = handle->data;
-    struct peal_mail *mail;
+    uint32_t letters = 0;
+    size_t bytes = 0;
+    bool stop = false;
     set_time(w);
     peal_mailbox_arm(&w->mailbox);
-    for (uint32_t count = 0; count < TURN_LETTERS; count += read_mail(w, mail)) {
-        mail = peal_mailbox_pop(&w->mailbox);
-        if (mail == NULL) return;
+    while (letters < TURN_LETTERS && bytes < TURN_BYTES) {
+        struct peal_mail *mail = peal_mailbox_pop(&w->mailbox);
+        if (mail == NULL) break;
+        letters += mail->count;
+        bytes += mail->bytes;
+        atomic_fetch_sub_explicit(&w->mailbox.bytes, mail->bytes, memory_order_relaxed);
+        if (peal_hub_on_mail(&w->hub, mail)) stop = true;
     }
-    peal_mailbox_wake(&w->mailbox); /* there may be more */
+    if (letters >= TURN_LETTERS || bytes >= TURN_BYTES)
+        peal_mailbox_wake(&w->mailbox); /* there may be more */
+    if (stop) begin_drain(w);
 }
 
 static void sockets_came(uv_poll_t *handle, int status, int events)

@@ -548,23 +548,6 @@ static void hub_write(void *ctx, struct peal_conn *conn)
 /* ---- the run ------------------------------------------------------------------------------------
  */
 
-static void read_mail(struct peal_hub *hub, struct peal_mail *mail)
-{
-    struct peal_letter rooms[PEAL_LETTERS_AT_ONCE] = {0};
-    struct peal_letter *letters[PEAL_LETTERS_AT_ONCE];
-    size_t n;
-    do {
-        for (n = 0; n < PEAL_LETTERS_AT_ONCE; n++) {
-            letters[n] = peal_mail_next(mail, &rooms[n]);
-            if (letters[n] == NULL) break;
-        }
-        peal_hub_on_letters(hub, letters, n);
-    } while (n == PEAL_LETTERS_AT_ONCE);
-    for (n = 0; n < PEAL_LETTERS_AT_ONCE; n++)
-        peal_frame_fini(&rooms[n].frame);
-    peal_turn_keep(&hub->turn, mail);
-}
-
 static void move_some(struct sim *s, size_t most)
 {
     struct item item;
@@ -598,7 +581,7 @@ static void move_some(struct sim *s, size_t most)
         if (chance(s, 50)) peal_uplink_flush(node->uplink);
         for (int h = 0; h < HUBS; h++) {
             for (size_t i = 0; i < most && take(&node->hubs[h].mails, &item); i++)
-                read_mail(&node->hubs[h].hub, item.at);
+                assert_false(peal_hub_on_mail(&node->hubs[h].hub, item.at));
             if (chance(s, 70)) peal_hub_end_turn(&node->hubs[h].hub);
         }
     }

@@ -40,18 +40,18 @@ static void run_of_one_frame_needs_no_ends(void **state)
     peal_run_unref(run);
 }
 
-static void run_tail_is_the_rest(void **state)
+static void run_part_is_a_copy_of_some_frames(void **state)
 {
     (void)state;
     struct peal_run *run = three(NULL);
-    struct peal_run *tail = peal_run_tail(run, 1);
+    struct peal_run *tail = peal_run_part(run, 1, 2);
     assert_non_null(tail);
     assert_int_equal(tail->count, 2);
     assert_int_equal(tail->size, 5);
     assert_memory_equal(tail->at, "22333", 5);
     assert_int_equal(peal_run_end(tail, 1), 2);
     peal_run_unref(tail);
-    tail = peal_run_tail(run, 2);
+    tail = peal_run_part(run, 2, 1);
     assert_int_equal(tail->count, 1);
     assert_memory_equal(tail->at, "333", 3);
     peal_run_unref(tail);
@@ -103,7 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_knows_where_its_frames_end),
         cmocka_unit_test(run_of_one_frame_needs_no_ends),
-        cmocka_unit_test(run_tail_is_the_rest),
+        cmocka_unit_test(run_part_is_a_copy_of_some_frames),
         cmocka_unit_test(run_of_the_pool_goes_back_to_it),
         cmocka_unit_test(run_that_is_large_passes_the_pool_by),
         cmocka_unit_test(run_pool_keeps_no_more_than_it_may),

@@ -246,6 +246,45 @@ static void turn_longer_than_it_can_hold_is_given_out_on_the_way(void **state)
     assert_true(conn->open);
 }
 
+static void turn_of_two_dialects_is_rendered_for_each(void **state)
+{
+    struct world *w = *state;
+    struct peal_conn *plain = open_member(w, 0);
+    struct peal_conn *json = &w->conns[w->count++];
+    rig_connect(w->rig, json, &native, NULL);
+    rig_say(json, "{\"type\":\"hello\"}");
+    rig_expect_part(w->rig, json, "\"welcome\"");
+    rig_say(json, "{\"type\":\"join\",\"group\":\"room\"}");
+    rig_expect_part(w->rig, json, "\"joined\"");
+    messages(w, "room", 1, 2);
+    rig_end_turn(w->rig);
+    rig_expect(w->rig, plain, "1");
+    rig_expect(w->rig, plain, "2");
+    rig_expect_part(w->rig, json, "\"data\":1");
+    rig_expect_part(w->rig, json, "\"data\":2");
+}
+
+static void turn_is_given_to_who_leaves_in_it(void **state)
+{
+    struct world *w = *state;
+    struct peal_conn *stays = open_member(w, 0);
+    struct peal_conn *leaves = &w->conns[w->count++];
+    rig_connect(w->rig, leaves, &native, NULL);
+    rig_say(leaves, "{\"type\":\"hello\"}");
+    rig_expect_part(w->rig, leaves, "\"welcome\"");
+    rig_say(leaves, "{\"type\":\"join\",\"group\":\"room\"}");
+    rig_expect_part(w->rig, leaves, "\"joined\"");
+    messages(w, "room", 1, 1);
+    rig_say(leaves, "{\"type\":\"leave\",\"group\":\"room\"}");
+    messages(w, "room", 2, 2);
+    rig_end_turn(w->rig);
+    rig_expect_part(w->rig, leaves, "\"data\":1");
+    rig_expect_part(w->rig, leaves, "\"left\"");
+    rig_expect_nothing(w->rig, leaves);
+    rig_expect(w->rig, stays, "1");
+    rig_expect(w->rig, stays, "2");
+}
+
 static void turn_whose_last_member_left_is_dropped_with_its_group(void **state)
 {
     struct world *w = *state;
@@ -274,6 +313,8 @@ int main(void)
         TEST(turn_state_does_not_overtake_messages),
         TEST(turn_of_large_messages_is_cut_into_runs),
         TEST(turn_longer_than_it_can_hold_is_given_out_on_the_way),
+        TEST(turn_of_two_dialects_is_rendered_for_each),
+        TEST(turn_is_given_to_who_leaves_in_it),
         TEST(turn_whose_last_member_left_is_dropped_with_its_group),
     };
     return cmocka_run_group_tests_name("turn", tests, NULL, NULL);

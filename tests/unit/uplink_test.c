@@ -318,6 +318,7 @@ static void uplink_new_life_of_the_router_leads_to_a_sync(void **state)
     batch(w, 6, 0, NULL);
     assert_int_equal(last_sent(w)->type, PEAL_F_SYNC);
     assert_int_equal(last_sent(w)->positions.count, 1);
+    assert_int_equal(last_sent(w)->limit, 1); /* so many were named */
     struct peal_frame at = {
         .type = PEAL_F_AT, .group = peal_span_of("room"), .epoch = 8, .offset = 0};
     batch(w, 6, 1, &at);
