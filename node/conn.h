@@ -90,7 +90,8 @@ uint32_t peal_conn_deliver(struct peal_conn *conn, struct peal_run *run);
 /* Renders and queues one message for this connection alone. Errors: PEAL_EFULL. */
 enum peal_err peal_conn_message(struct peal_conn *conn, const struct peal_envelope *env,
                                 const struct peal_message_facts *facts);
-/* Queues the control frame that is in hub->rendered. Errors: PEAL_EFULL, PEAL_ENOMEM. */
+/* Queues the frame in hub->rendered as a control frame, which may go a little beyond the limits, or
+ * alone when it is larger. Errors: PEAL_EFULL, PEAL_ENOMEM. */
 enum peal_err peal_conn_push_rendered(struct peal_conn *conn);
 /* Renders and queues an event, if the dialect has it. Errors: PEAL_EFULL. */
 enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event);

@@ -24,7 +24,7 @@ enum {
     EVENTS = 256,       /* taken from epoll at once */
     ACCEPTS = 256,      /* per listener and turn */
     READ_BYTES = 65536, /* from one connection per turn */
-    VECTORS = 64,       /* frames joined in one system call */
+    VECTORS = 64,       /* runs joined in one system call */
     PAUSE_MS = 1000,    /* without descriptors, accepting rests this long */
     REFUSED_MS = 2000,  /* for the peer to read why */
 };
