@@ -10,6 +10,7 @@ import html
 import math
 
 import report
+import results
 
 WIDTH, MARGIN = 960, 16
 NAME_WIDTH, LABEL_WIDTH, VALUE_WIDTH = 124, 362, 106
@@ -54,7 +55,8 @@ class Line:
     def __init__(self, scenario, row):
         self.scenario = scenario
         self.label = row["label"]
-        self.verdict = row["verdict"] or "none"
+        judged = row["verdict"] not in (None, results.NO_FIGURE)
+        self.verdict = row["verdict"] if judged else "none"
         is_ratio = row["unit"] == "ratio"
         scale = 1 if is_ratio else 1 / row["must"]
         self.low, self.median, self.high = (row[key] * scale for key in ("min", "median", "max"))

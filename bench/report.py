@@ -109,9 +109,18 @@ def row_lines(scenario, rounds):
         lines.append(
             [row.label, "" if row.is_ratio else scenarios.METRICS[row.metric][1]]
             + [row_number(row, value) for value in numbers]
-            + [limit(row, row.must), limit(row, row.aim), VERDICTS[results.verdict(row, spread)]]
+            + [limit(row, row.must), limit(row, row.aim), judged(row, spread, len(rounds))]
         )
     return lines
+
+
+def judged(row, spread, asked):
+    """The verdict, and how many rounds are good when that is not all of them."""
+    words = [VERDICTS[results.verdict(row, spread, asked)]]
+    count = spread.count if spread else 0
+    if count < asked:
+        words.append(f"{count} of {asked} rounds")
+    return ", ".join(filter(None, words))
 
 
 VERDICTS = {
@@ -144,7 +153,7 @@ def aligned(lines):
     columns = [list(column) for column in zip(*lines)]
     for at, column in enumerate(columns):
         width = max(len(cell) for cell in column)
-        is_words = at == 0 or all(not cell or cell[0].isalpha() for cell in column)
+        is_words = at == 0 or all(not cell or cell[-1].isalpha() for cell in column)
         columns[at] = [f"{cell:<{width}}" if is_words else f"{cell:>{width}}" for cell in column]
     return ["  " + "  ".join(line).rstrip() for line in zip(*columns)]
 
@@ -163,7 +172,7 @@ def kept(scenario, rounds):
                 "unit": "ratio" if row.is_ratio else scenarios.METRICS[row.metric][1],
                 "must": row.must,
                 "aim": row.aim,
-                "verdict": results.verdict(row, spread),
+                "verdict": results.verdict(row, spread, len(rounds)),
                 "median": spread and spread.median,
                 "min": spread and spread.low,
                 "max": spread and spread.high,

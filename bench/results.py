@@ -57,14 +57,27 @@ def quotient(above, below):
     return None if above is None or not below else above / below
 
 
+# No scenario is meant to overload anything, so none of these may happen in any.
+FAULTS = ("lost", "closed", "strange", "disorder", "duplicates", "refused")
+
+
+def is_faulty(run):
+    """Whether the server did not do what was asked: what that would have cost is unknown."""
+    return any(figure(run, name) for name in FAULTS)
+
+
 def row_value(row, round_):
-    """The figure of a row in one round: an amount, a ratio, or a ratio of two ratios."""
+    """The figure of a row in one round: an amount, a ratio, or a ratio of two ratios.
+
+    None when a run that it needs has no such figure, or has faults."""
+
+    def of_run(subject):
+        run = round_.get(subject, {})
+        return None if is_faulty(run) else figure(run, row.metric)
 
     def value(subject, base):
-        own = figure(round_.get(subject, {}), row.metric)
-        if base is None:
-            return own
-        return quotient(own, figure(round_.get(base, {}), row.metric))
+        own = of_run(subject)
+        return own if base is None else quotient(own, of_run(base))
 
     own = value(row.subject, row.base)
     if row.relative_to is None:
@@ -90,12 +103,17 @@ class Spread:
         return cls(len(values), statistics.median(values), min(values), max(values))
 
 
-def verdict(row, spread):
-    """Whether the median keeps what it must; the limit itself is still kept. None: no limit."""
+def verdict(row, spread, asked):
+    """Whether the median keeps what it must; the limit itself is still kept. None: no limit.
+
+    asked: how many rounds were asked for. With fewer good ones nothing counts as kept, because
+    the rounds that are missing may be the bad ones; a miss stays a miss."""
     if spread is None:
         return NO_FIGURE
     if row.must is not None and spread.median > row.must:
         return MISSED
+    if spread.count < asked and (row.must is not None or row.aim is not None):
+        return NO_FIGURE
     if row.aim is not None and spread.median <= row.aim:
         return AIM_MET
     return MET if row.must is not None else None

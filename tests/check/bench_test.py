@@ -59,6 +59,24 @@ def test_rounds_that_failed_do_not_count():
     assert results.row_spread(Row(CPU, "raw", "floor"), [failed]) is None
 
 
+@pytest.mark.parametrize(
+    "fault", ["lost", "closed", "strange", "disorder", "duplicates", "refused"]
+)
+@pytest.mark.parametrize("subject", ["raw", "floor", "small"])
+def test_round_with_a_fault_in_any_run_of_a_row_gives_it_no_figure(fault, subject):
+    row = Row(CPU, "raw", "floor", relative_to=("small", None))
+    good, bad = ({"raw": run(6), "floor": run(2), "small": run(1)} for _ in range(2))
+    bad[subject][fault] = 1
+    assert results.row_value(row, bad) is None
+    spread = results.row_spread(row, [good, bad])
+    assert (spread.count, spread.median) == (1, 3)
+
+
+def test_round_with_a_fault_elsewhere_keeps_the_figure_of_a_row():
+    figures = {"raw": run(6, closed=0), "floor": run(2), "native": run(1, lost=1)}
+    assert results.row_value(Row(CPU, "raw", "floor"), figures) == 3
+
+
 @pytest.mark.parametrize("below", [0, None, float("nan")])
 def test_ratio_to_nothing_is_no_figure(below):
     assert results.row_value(Row(CPU, "raw", "floor"), rounds((1, below))[0]) is None
@@ -85,12 +103,23 @@ def test_figures_are_found_by_path_and_memory_is_summed_over_processes():
 )
 def test_verdict_includes_the_limit_itself(median, expected):
     row = Row(CPU, "raw", "floor", must=1.10, aim=0.95)
-    assert results.verdict(row, results.Spread.of([median])) == expected
+    assert results.verdict(row, results.Spread.of([median]), 1) == expected
 
 
 def test_verdict_without_limits_or_figures():
-    assert results.verdict(Row(CPU, "raw"), results.Spread.of([1])) is None
-    assert results.verdict(Row(CPU, "raw", must=1), None) == results.NO_FIGURE
+    assert results.verdict(Row(CPU, "raw"), results.Spread.of([1]), 1) is None
+    assert results.verdict(Row(CPU, "raw", must=1), None, 1) == results.NO_FIGURE
+
+
+def test_verdict_of_fewer_rounds_than_asked_for_keeps_nothing_but_still_misses():
+    def verdict(median, **limits):
+        return results.verdict(Row(CPU, "raw", **limits), results.Spread.of([median] * 2), 3)
+
+    assert verdict(1.0, must=1.1) == results.NO_FIGURE
+    assert verdict(0.9, must=1.1, aim=0.95) == results.NO_FIGURE
+    assert verdict(0.9, aim=0.95) == results.NO_FIGURE
+    assert verdict(1.2, must=1.1) == results.MISSED
+    assert verdict(1.2) is None
 
 
 # ---- Scenarios ------------------------------------------------------------------------------
@@ -179,7 +208,7 @@ def test_table_shows_median_spread_limits_and_verdict():
     text = report.table(SCENARIO, rounds((2, 1), (1, 1), (1.2, 1)))
     assert re.search(r"1\.20 +1\.00 +2\.00 +1\.10 +0\.95 +MISSED$", table_line(text, "raw / floor"))
     assert re.search(r"µs +100 +100 +100 +50 +- +MISSED$", table_line(text, "raw: p99"))
-    assert table_line(text, "raw: memory").endswith("NO FIGURE")
+    assert table_line(text, "raw: memory").endswith("  NO FIGURE, 0 of 3 rounds")
     assert re.search(r"µs +100 +100 +100 +- +-$", table_line(text, "floor: p99"))
 
 
@@ -198,6 +227,21 @@ def test_table_sums_faults_and_leaves_out_columns_without_any():
         "strange",
     ]
     assert table_line(text, "raw +[0-9]").split() == ["raw", "1.00", "50.0", "100", "200", "7", "-"]
+
+
+def test_table_says_how_many_rounds_are_good_when_not_all_are():
+    measured = rounds((1, 1), (1, 1), (9, 1))
+    measured[2]["raw"]["lost"] = 3
+    text = report.table(SCENARIO, measured)
+    line = table_line(text, "raw / floor")
+    assert re.search(r"1\.00 +1\.00 +1\.00 +1\.10 +0\.95 +NO FIGURE, 2 of 3 rounds$", line)
+    assert table_line(text, "raw: p99").endswith("  MISSED, 2 of 3 rounds")
+    assert table_line(text, "floor: p99").endswith("-")
+    (row, *_) = kept(measured)["scenarios"][0]["rows"]
+    assert (row["verdict"], row["rounds"]) == (results.NO_FIGURE, [1, 1, None])
+    drawn = xml.fromstring(plot.svg(kept(measured)))
+    dots = drawn.findall("{http://www.w3.org/2000/svg}circle")
+    assert [dot.get("class") for dot in dots] == ["none", "MISSED"]
 
 
 def test_plot_is_wellformed_and_draws_rows_with_a_ratio_or_a_must():
@@ -391,9 +435,25 @@ def test_bench_names_the_error_of_a_load_and_goes_on(programs):
     # It is tried twice, then left out.
     assert len(re.findall(r"^F2-low: raw: no way from peal-load$", err, re.M)) == 2
     assert str(programs) not in stored(programs)
-    assert re.search(r"raw / floor send: CPU per delivery .* NO FIGURE", out)
+    assert re.search(r"raw / floor send: CPU per delivery .* NO FIGURE, 0 of 3 rounds$", out, re.M)
     assert re.search(r"native / floor send: CPU per delivery +1\.00 ", out)
     check_ended(programs)
+
+
+def test_rounds_that_are_left_out_count_as_asked_for():
+    class Failing:
+        def __init__(self):
+            self.tries = 0
+
+        def round(self, subjects, skip, show):
+            self.tries += 1
+            return {s.name: run(1) if self.tries == 1 else {"error": "no"} for s in subjects}
+
+    runner = Failing()
+    measured = driver.measure(runner, SCENARIO, 7)
+    assert runner.tries == 3
+    assert "; rounds: 7\n" in report.table(SCENARIO, measured)
+    assert "NO FIGURE, 1 of 7 rounds" in report.table(SCENARIO, measured)
 
 
 def test_bench_refuses_figures_of_messages_that_nobody_was_to_get(programs):
