@@ -168,6 +168,12 @@ def test_order_turns_each_round_and_rates_come_after_what_they_go_by():
                 assert names.index(subject.name) > names.index(subject.rate_of[0])
 
 
+def test_growth_workers_has_the_same_four_clients_in_all_rows():
+    (growth,) = scenarios.pick(["growth-workers"])
+    loads = [subject.load for subject in growth.subjects]
+    assert [load.chosen(quick)["processes"] for load in loads for quick in (0, 1)] == [4] * 12
+
+
 def test_quick_replaces_only_what_it_names():
     work = load("fanout", {"seconds": 1}, rate=20, seconds=3)
     assert work.chosen(quick=True) == {"rate": 20, "seconds": 1}
@@ -332,7 +338,7 @@ if os.environ.get("ERROR") == options["--target"]:
     sys.exit(1)
 print(json.dumps({
     "cpu_us_per_delivery": 3 if options["--target"] == "raw" else 2,
-    "per_second": 1000, "lost": 0,
+    "per_second": 1500 if options["--target"] == "raw" else 1000, "lost": 0,
     "published": 5, "expected": int(os.environ.get("EXPECTED", "5")),
     "latency_us": {"p50": 1, "p99": 2, "max": 3},
     "cpu_s": {options["--pid"]: 0.5},
@@ -417,16 +423,28 @@ def test_bench_gives_each_load_its_server_and_door(programs):
     assert doors == [
         ("raw", "push", "tcp://127.0.0.1:3"),
         ("floor", "floor", "tcp://127.0.0.1:6"),
+        ("raw", "push", "tcp://127.0.0.1:3"),
         ("native", "push", "tcp://127.0.0.1:3"),
         ("raw", "http", "tcp://127.0.0.1:2"),
         ("raw", "rpc", "tcp://127.0.0.1:4"),
         ("raw", "push", "tcp://127.0.0.1:3"),
         ("native", "push", "tcp://127.0.0.1:3"),
     ]
-    assert ["--key" in l for l in loads].index(True) == 3
-    assert all(len(l["--token-secret"]) >= 32 for l in loads[5:])
+    assert ["--key" in l for l in loads].index(True) == 4
+    assert all(len(l["--token-secret"]) >= 32 for l in loads[6:])
+    rings = [config.get("io_uring") for verb, config in lines_of(programs, "configs")]
+    assert [at for at, ring in enumerate(rings) if ring is not None] == [1]
+    assert rings[1] is False
     nodes = [config for verb, config in lines_of(programs, "configs") if verb == "node"]
     assert nodes[0]["cluster"]["routers"][0]["pull"] == "tcp://127.0.0.1:3"
+
+
+def test_bench_gives_the_floor_the_rate_that_it_is_compared_at(programs):
+    assert finish(bench(programs, "U1", "--pairs", 1))[0] == 0
+    loads = [dict(zip(words[1::2], words[2::2])) for words in lines_of(programs, "loads")]
+    rates = [(l["--target"], l["--rate"]) for l in loads if "--rate" in l]
+    # The pretended load reaches 1,500 with Peal and 1,000 with the floor.
+    assert rates == [("raw", "750"), ("floor", "750"), ("raw", "750")]
 
 
 def test_bench_names_the_error_of_a_load_and_goes_on(programs):
