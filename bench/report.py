@@ -98,6 +98,9 @@ def table(scenario, rounds):
     parts = ["", f"{scenario.name}: {scenario.title}; rounds: {len(rounds)}", ""]
     parts += aligned(row_lines(scenario, rounds)) + [""]
     parts += aligned(subject_lines(scenario, rounds))
+    limits = load_limits(scenario, rounds)
+    if limits:
+        parts += ["", f"  the load was the limit: {'; '.join(limits)}"]
     return "\n".join(parts)
 
 
@@ -146,6 +149,30 @@ def subject_lines(scenario, rounds):
             columns.append([title] + cells)
     names = [""] + [subject.name for subject in scenario.subjects]
     return [list(line) for line in zip(names, *columns)]
+
+
+LOAD_BUSY_MAX = 0.9  # of a core, for one process of the load
+
+
+def load_limits(scenario, rounds):
+    """The subjects of rows whose load had no time left, in the median of the rounds.
+
+    Then rates and latencies are those of the load, and servers that got less to do than they can
+    are compared as if they had been at their limit."""
+    names = set()
+    for row in scenario.rows:
+        names |= {row.subject, row.base, *(row.relative_to or ())}
+    limits = []
+    for subject in scenario.subjects:
+        runs = [round_.get(subject.name, {}) for round_ in rounds]
+        parts = []
+        for part, metric in (("clients", "client_busy"), ("publisher", "publisher_busy")):
+            busy = results.Spread.of([results.figure(run, metric) for run in runs])
+            if busy and busy.median > LOAD_BUSY_MAX:
+                parts.append(f"{part} {100 * busy.median:.0f} %")
+        if parts and subject.name in names:
+            limits.append(f"{subject.name}: {', '.join(parts)}")
+    return limits
 
 
 def aligned(lines):

@@ -250,6 +250,24 @@ def test_table_says_how_many_rounds_are_good_when_not_all_are():
     assert [dot.get("class") for dot in dots] == ["none", "MISSED"]
 
 
+def test_table_notes_the_load_where_it_was_the_limit():
+    measured = rounds((1, 1), (1, 1), (1, 1))
+    for round_, clients, publisher in zip(measured, (0.97, 0.2, 0.99), (0.9, 0.9, 1)):
+        round_["raw"].update({"client_busy": clients, "publisher_busy": publisher})
+        round_["floor"].update({"client_busy": 0.95, "publisher_busy": 0.91})
+    lines = report.table(SCENARIO, measured).splitlines()
+    # 90 % itself is not more than that, and one round is not the median.
+    expected = "raw: clients 97 %; floor: clients 95 %, publisher 91 %"
+    assert lines[-1] == f"  the load was the limit: {expected}"
+
+
+def test_table_says_nothing_of_a_load_that_had_time_left_or_is_in_no_row():
+    scenario = Scenario("X2", "", (raw(WORK), raw(WORK, "other")), (Row(CPU, "raw"),))
+    figures = {"raw": run(1, client_busy=0.9), "other": run(1, client_busy=1)}
+    assert "the load was the limit" not in report.table(scenario, [figures])
+    assert "the load was the limit" not in report.table(scenario, [{"raw": {"error": "no"}}])
+
+
 def test_plot_is_wellformed_and_draws_rows_with_a_ratio_or_a_must():
     drawn = xml.fromstring(plot.svg(kept(rounds((2, 1), (1, 1), (1.2, 1)))))
     space = "{http://www.w3.org/2000/svg}"
