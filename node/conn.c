@@ -25,7 +25,7 @@ size_t peal_conn_room(const struct peal_conn *conn)
 {
     const struct peal_outq_limits *limits = &conn->hub->queue;
     size_t half = limits->bytes_max / 2;
-    if (conn->outq.frames >= limits->frames_max / 2) return 0;
+    if (conn->outq.frames >= (limits->frames_max + 1) / 2) return 0;
     return conn->outq.bytes >= half ? 0 : half - conn->outq.bytes;
 }
 

@@ -144,6 +144,23 @@ void peal_member_pump(struct peal_member *m)
     peal_members_fetch(conn->hub);
 }
 
+/* Tells a gap, or the part of it that is a loss. False: no room. */
+static bool page_gap(struct peal_pursuit *p, struct peal_event *event)
+{
+    event->type = PEAL_EVENT_GAP;
+    if (p->no_loss > 0 && event->from <= p->no_loss) {
+        if (event->to <= p->no_loss) {
+            if (event->to > p->cursor) p->cursor = event->to;
+            return true;
+        }
+        event->from = p->no_loss + 1;
+    }
+    if (peal_conn_event(p->member->conn, event) != PEAL_OK) return false;
+    peal_count(PEAL_M_GAPS, 1);
+    p->cursor = event->to;
+    return true;
+}
+
 /* Gives one entry to the member. False: no room, and nothing has changed. */
 static bool page_entry(struct peal_pursuit *p, struct peal_span bytes)
 {
@@ -166,17 +183,14 @@ static bool page_entry(struct peal_pursuit *p, struct peal_span bytes)
                 p->cursor = env.offset;
                 if (m->group->inbox) peal_conn_acked_by_ping(conn, env.offset);
             }
-            p->quiet = false;
+            p->no_loss = 0;
         }
     } else if (entry.type == PEAL_F_SKIP) {
         event.type = PEAL_EVENT_SKIP;
         fits = peal_conn_event(conn, &event) == PEAL_OK;
         if (fits && entry.to > p->cursor) p->cursor = entry.to;
     } else if (entry.type == PEAL_F_GAP) {
-        event.type = PEAL_EVENT_GAP;
-        fits = p->quiet || peal_conn_event(conn, &event) == PEAL_OK;
-        if (fits && !p->quiet) peal_count(PEAL_M_GAPS, 1);
-        if (fits && (entry.to > p->cursor || !p->quiet)) p->cursor = entry.to;
+        fits = page_gap(p, &event);
     }
     peal_frame_fini(&entry);
     return fits;
@@ -223,8 +237,9 @@ static void decide(struct peal_pursuit *p, enum peal_recovered recovered)
 static void decide_by_page(struct peal_pursuit *p, const struct peal_frame *page)
 {
     enum peal_recovered recovered = page_has_gap(page) ? PEAL_RECOVERED_GAP : PEAL_RECOVERED_FULL;
-    if (p->quiet) { /* `last`: it starts where the messages start */
+    if (p->last > 0) { /* it starts where the messages start */
         recovered = PEAL_RECOVERED_NEW;
+        if (p->epoch != page->epoch) p->no_loss = page->first > 0 ? page->first - 1 : 0;
         if (p->cursor + 1 < page->first) p->cursor = page->first - 1;
         p->epoch = page->epoch;
     }
@@ -248,6 +263,7 @@ static void take_page(struct peal_member *m, const struct peal_frame *page)
     if (p->epoch != page->epoch) {
         p->epoch = page->epoch;
         p->cursor = 0; /* the page begins with the gap that says so */
+        p->no_loss = 0;
     }
     for (size_t i = 0; i < page->entries.count; i++) {
         if (!page_entry(p, page->entries.at[i])) {
@@ -289,7 +305,7 @@ void peal_member_place(struct peal_member *m)
     } else if (p->last > 0) {
         p->epoch = g->epoch;
         p->cursor = g->offset > p->last ? g->offset - p->last : 0;
-        p->quiet = true;
+        p->no_loss = g->offset; /* what the answer to the join says is where it begins */
         if (p->cursor == g->offset) decide(p, PEAL_RECOVERED_NEW);
     } else if (g->inbox && g->keeps) {
         p->epoch = g->epoch;

@@ -38,11 +38,11 @@ struct peal_pursuit {
     enum peal_answer answer; /* what the client has not been told yet */
     enum peal_recovered recovered;
     bool has_since;
-    bool quiet;   /* `last`: what was evicted before the first message is no loss */
     bool unacked; /* inbox without a position: only what no device has acked */
     uint64_t epoch;
     uint64_t cursor;   /* everything up to here was given to the connection's queue */
     uint64_t last;     /* `last: n`, 0 = not asked */
+    uint64_t no_loss;  /* `last`: what is missing up to here, before the first message, is none */
     uint64_t retry_ms; /* a failed fetch is tried again then */
     struct peal_request fetch;
     char *id; /* the command's id as JSON, or NULL */

@@ -145,6 +145,8 @@ void peal_node_stop(struct peal_node *node)
 {
     if (node == NULL) return;
     for (size_t i = 0; i < node->worker_count; i++)
+        if (node->workers[i] != NULL) peal_worker_drain(node->workers[i]);
+    for (size_t i = 0; i < node->worker_count; i++)
         if (node->workers[i] != NULL) peal_worker_stop(node->workers[i]);
     peal_bus_stop(node->bus);
     for (size_t i = 0; i < node->worker_count; i++)

@@ -248,7 +248,7 @@ fail_hub:
     return PEAL_ENOMEM;
 }
 
-void peal_worker_stop(struct peal_worker *w)
+void peal_worker_drain(struct peal_worker *w)
 {
     if (!w->running) return;
     struct peal_letter *stop = peal_letter_note(PEAL_LETTER_STOP, false);
@@ -261,6 +261,11 @@ void peal_worker_stop(struct peal_worker *w)
     atomic_fetch_add_explicit(&w->mailbox.bytes, mail->bytes, memory_order_relaxed);
     while (peal_mailbox_push(&w->mailbox, mail) != PEAL_OK)
         sched_yield(); /* full for a moment: the worker is emptying it */
+}
+
+void peal_worker_stop(struct peal_worker *w)
+{
+    if (!w->running) return;
     pthread_join(w->thread, NULL);
     w->running = false;
     int rc = uv_loop_close(&w->loop);

@@ -31,8 +31,10 @@ struct peal_worker *peal_worker_new(const struct peal_worker_options *options);
 struct peal_mailbox *peal_worker_mailbox(struct peal_worker *worker);
 /* Errors: PEAL_ENOMEM. bus must outlive the thread. */
 enum peal_err peal_worker_start(struct peal_worker *worker, struct peal_bus *bus);
-/* Sends the clients away, waits for the thread. Harmless when it was not started. */
-void peal_worker_stop(struct peal_worker *worker);
+/* Tells the thread to send its clients away and end; stop waits for that. Several workers are told
+ * before the first is waited for. Harmless when it was not started. */
+void peal_worker_drain(struct peal_worker *worker);
+void peal_worker_stop(struct peal_worker *worker); /* after drain */
 void peal_worker_free(struct peal_worker *worker); /* after stop, and after the bus */
 
 #endif

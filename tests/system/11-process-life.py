@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 
@@ -330,3 +331,15 @@ def test_release_is_hardened():
     # Targets of indirect jumps are marked. (The note that says so for the whole program is lost
     # by the C library's start files, which Debian builds without it.)
     assert "endbr64" in inspect("objdump", "-d", "--disassemble=main")
+
+
+def test_all_workers_say_drain_before_one_has_waited_for_its_clients(start_peal):
+    live = {"path": "/live", "dialect": "raw", "identity": "anonymous", "join": ["live"]}
+    server = start_peal({"log_level": "debug", "workers": 4, "routes": [live]})
+    clients = [RawWebSocket(server.url, "/live") for _ in range(40)]
+    server.signal(signal.SIGTERM)
+    # Nobody answers the Close, so that connections end when their worker has waited for long.
+    assert server.exit_code() == 0
+    events = [line.split(" ")[2] for line in server.log.lines]
+    first_end = events.index("conn.ended")
+    assert events[:first_end].count("conn.closed") == len(clients)

@@ -139,3 +139,11 @@ def test_call_without_a_body_is_a_bad_call(server):
         door.send(b"")
         assert door.poll(30000)
         assert msgpack.unpackb(door.recv())["error"]["code"] == "bad_message"
+
+
+def test_queue_of_one_message_is_enough_for_a_replay(start_peal):
+    server = start_peal({**CONFIG, "limits": {"queue_messages": 1}})
+    for n in range(3):
+        assert server.api.post("/v1/publish", {"user": "ann", "data": n}).status == 200
+    with Native(server.url, token("ann")) as ann:
+        assert [message["data"] for message in ann.messages(3)] == [0, 1, 2]

@@ -211,6 +211,21 @@ static void groups_last_starts_so_many_before_the_newest(void **state)
     assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
 }
 
+static void groups_loss_behind_the_position_of_a_join_with_last_is_told(void **state)
+{
+    struct world *w = *state;
+    struct peal_conn *conn = open_native(w);
+    rig_say(conn, "{\"type\":\"join\",\"group\":\"room\",\"last\":5}");
+    rig_joined(w->rig, "room", EPOCH, 40, 0);
+    uint64_t req = fetch_req(w, EPOCH, 35);
+    rig_message(w->rig, "room", EPOCH, 41, "true"); /* while the page is on its way */
+    page(w, req, EPOCH, 35, 40, 40);
+    rig_expect_part(w->rig, conn, "\"recovered\":\"new\"");
+    page(w, fetch_req(w, EPOCH, 40), EPOCH, 40, 41, 41);
+    rig_expect_part(w->rig, conn, "\"gap\",\"group\":\"room\",\"from\":41,\"to\":41,");
+    assert_int_equal(peal_member_state(member_of(conn)), PEAL_MEMBER_LIVE);
+}
+
 static void groups_join_that_is_refused_is_told_and_forgotten(void **state)
 {
     struct world *w = *state;
@@ -576,6 +591,7 @@ int main(void)
         TEST(groups_since_an_older_position_is_replayed_and_leads_to_live),
         TEST(groups_since_another_epoch_is_a_gap),
         TEST(groups_last_starts_so_many_before_the_newest),
+        TEST(groups_loss_behind_the_position_of_a_join_with_last_is_told),
         TEST(groups_join_that_is_refused_is_told_and_forgotten),
         TEST(groups_join_the_bus_has_no_room_for_is_ordered_later),
         TEST(groups_message_is_rendered_once_for_all_of_a_dialect),
