@@ -329,7 +329,10 @@ static void damaged_head_starts_a_new_epoch(void **state)
     rig_open(&rig);
 
     rig_page(&rig, &(struct ask){"user:a", epoch(), 0, 0, 0, 0}, &page);
-    assert_int_equal(page.frame.code, PEAL_ECORRUPT);
+    /* The reader says what it found, unless the store thread was there before it and has begun a
+     * new epoch: its sweep walks all heads. */
+    if (page.frame.code != PEAL_OK) assert_int_equal(page.frame.code, PEAL_ECORRUPT);
+    if (page.frame.code == PEAL_OK) assert_true(page.frame.epoch != epoch());
     page_free(&page);
     struct peal_store_op head = rig_head(&rig, "user:a");
     assert_int_equal(head.err, PEAL_OK);
