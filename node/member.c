@@ -7,10 +7,8 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "base/log.h"
 #include "base/metrics.h"
 #include "node/conn.h"
-#include "proto/group.h"
 
 enum { FETCH_RETRY_MS = 500 }; /* after a failed fetch */
 

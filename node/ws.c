@@ -199,6 +199,20 @@ static void written_all(struct socket *s)
     }
 }
 
+/* The connection is broken, or ended without a word. */
+static void lose_peer(struct socket *s)
+{
+    peal_conn_on_peer_close(&s->conn);
+    kill_socket(s);
+}
+
+/* The kernel took so many bytes. */
+static void take_off(struct socket *s, size_t bytes)
+{
+    peal_count(PEAL_M_BYTES_OUT, (int64_t)bytes);
+    peal_count(PEAL_M_WRITTEN, peal_outq_consume(&s->conn.outq, bytes));
+}
+
 static ssize_t send_vectors(int fd, struct iovec *vectors, int count)
 {
     const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
@@ -219,12 +233,10 @@ static void write_socket(struct socket *s)
                 watch(s, true);
                 return;
             }
-            peal_conn_on_peer_close(&s->conn);
-            kill_socket(s);
+            lose_peer(s);
             return;
         }
-        peal_count(PEAL_M_BYTES_OUT, n);
-        peal_count(PEAL_M_WRITTEN, peal_outq_consume(&s->conn.outq, (size_t)n));
+        take_off(s, (size_t)n);
         peal_conn_on_sent(&s->conn); /* may queue more */
     }
     if (!s->dead) written_all(s);
@@ -240,8 +252,7 @@ void peal_ws_write(struct peal_conn *conn)
 static void on_send(struct socket *s, int result)
 {
     if (result < 0 && result != -EAGAIN) {
-        peal_conn_on_peer_close(&s->conn);
-        kill_socket(s);
+        lose_peer(s);
         return;
     }
     if (result == -EAGAIN)
@@ -274,9 +285,7 @@ static void flush_some(struct peal_ws_server *server)
     peal_sender_run(server->sender, server->sends, count);
     for (size_t i = 0; i < count; i++) {
         int n = server->sends[i].result;
-        if (n <= 0) continue;
-        peal_count(PEAL_M_BYTES_OUT, n);
-        peal_count(PEAL_M_WRITTEN, peal_outq_consume(&server->sending[i]->conn.outq, (size_t)n));
+        if (n > 0) take_off(server->sending[i], (size_t)n);
     }
     for (size_t i = 0; i < count; i++)
         if (!server->sending[i]->dead) on_send(server->sending[i], server->sends[i].result);
@@ -370,8 +379,7 @@ static void read_socket(struct socket *s)
     ssize_t n = recv(s->fd, server->bytes, sizeof server->bytes, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
     if (n <= 0) {
-        peal_conn_on_peer_close(&s->conn);
-        kill_socket(s);
+        lose_peer(s);
         return;
     }
     if (s->deaf) return;

@@ -30,7 +30,7 @@ static void acks_are_joined_into_one_mark(void **state)
     assert_int_equal(w->rig->order_count, 1);
 }
 
-static void acks_that_is_not_confirmed_is_said_again(void **state)
+static void acks_not_confirmed_are_said_again(void **state)
 {
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
@@ -47,7 +47,7 @@ static void acks_that_is_not_confirmed_is_said_again(void **state)
     assert_int_equal(w->rig->order_count, 2);
 }
 
-static void acks_made_while_one_is_under_way_follows_it(void **state)
+static void acks_made_while_one_is_under_way_follow_it(void **state)
 {
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
@@ -62,7 +62,7 @@ static void acks_made_while_one_is_under_way_follows_it(void **state)
     assert_int_equal(rig_sent(w->rig)->upto, 4);
 }
 
-static void acks_the_bus_has_no_room_for_is_sent_later(void **state)
+static void acks_the_bus_has_no_room_for_are_sent_later(void **state)
 {
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
@@ -74,7 +74,7 @@ static void acks_the_bus_has_no_room_for_is_sent_later(void **state)
     assert_int_equal(rig_sent(w->rig)->upto, 3);
 }
 
-static void acks_stays_until_its_ack_is_confirmed(void **state)
+static void acks_keep_their_group_until_they_are_confirmed(void **state)
 {
     struct world *w = *state;
     open_member(w, 40, PEAL_FLAG_KEEPS);
@@ -93,10 +93,10 @@ int main(void)
     peal_metrics_thread_start();
     const struct CMUnitTest tests[] = {
         TEST(acks_are_joined_into_one_mark),
-        TEST(acks_that_is_not_confirmed_is_said_again),
-        TEST(acks_made_while_one_is_under_way_follows_it),
-        TEST(acks_the_bus_has_no_room_for_is_sent_later),
-        TEST(acks_stays_until_its_ack_is_confirmed),
+        TEST(acks_not_confirmed_are_said_again),
+        TEST(acks_made_while_one_is_under_way_follow_it),
+        TEST(acks_the_bus_has_no_room_for_are_sent_later),
+        TEST(acks_keep_their_group_until_they_are_confirmed),
     };
     return cmocka_run_group_tests_name("acks", tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
 
 #include "tests/unit/room_rig.h"
 
-static void member_new_member_starts_where_the_group_is(void **state)
+static void member_starts_where_the_group_is(void **state)
 {
     struct world *w = *state;
     struct peal_conn *conn = open_member(w, 40, PEAL_FLAG_KEEPS);
@@ -216,7 +216,7 @@ int main(void)
 {
     peal_metrics_thread_start();
     const struct CMUnitTest tests[] = {
-        TEST(member_new_member_starts_where_the_group_is),
+        TEST(member_starts_where_the_group_is),
         TEST(member_since_the_newest_is_full_at_once),
         TEST(member_since_an_older_position_is_replayed_and_leads_to_live),
         TEST(member_since_another_epoch_is_a_gap),
