@@ -125,22 +125,52 @@ void peal_turn_flush_group(struct peal_hub *hub, struct peal_group *g)
 }
 
 /* Messages to many groups of few members find nothing of them in the cache: what the first member
- * of a group needs is on its way while the groups before are served. */
-static void prefetch_first(const struct peal_group *g)
+ * of a group needs is on its way, in three steps that depend on each other, while the groups before
+ * are served. */
+static void fetch_group(const struct peal_group *g)
 {
-    if (g == NULL || peal_list_empty(&g->live)) return;
-    const struct peal_conn *conn =
-        PEAL_FROM_LINK(g->live.next, const struct peal_member, in_group)->conn;
+    __builtin_prefetch(&g->live);
+    __builtin_prefetch(&g->turn_first, 1);
+}
+
+static const struct peal_member *first_of(const struct peal_group *g)
+{
+    if (peal_list_empty(&g->live)) return NULL;
+    return PEAL_FROM_LINK(g->live.next, const struct peal_member, in_group);
+}
+
+static void fetch_member(const struct peal_group *g)
+{
+    const struct peal_member *first = first_of(g);
+    if (first == NULL) return;
+    __builtin_prefetch(&first->in_group);
+    __builtin_prefetch(&first->pursuit);
+}
+
+static void fetch_conn(const struct peal_group *g)
+{
+    const struct peal_member *first = first_of(g);
+    if (first == NULL) return;
+    const char *conn = (const char *)first->conn;
     __builtin_prefetch(conn);
-    __builtin_prefetch((const char *)conn + 64);
-    __builtin_prefetch((const char *)conn - 64); /* the transport's part, which embeds it */
+    __builtin_prefetch(conn + 64);
+    __builtin_prefetch(conn - 64); /* the transport's part, which embeds it */
+}
+
+static void fetch_ahead(const struct peal_turn *turn, unsigned i, unsigned ahead,
+                        void (*fetch)(const struct peal_group *))
+{
+    i += ahead;
+    if (i < turn->group_count && turn->groups[i] != NULL) fetch(turn->groups[i]);
 }
 
 void peal_turn_end(struct peal_hub *hub)
 {
     struct peal_turn *turn = &hub->turn;
     for (uint16_t i = 0; i < turn->group_count; i++) {
-        if (i + AHEAD < turn->group_count) prefetch_first(turn->groups[i + AHEAD]);
+        fetch_ahead(turn, i, 3 * AHEAD, fetch_group);
+        fetch_ahead(turn, i, 2 * AHEAD, fetch_member);
+        fetch_ahead(turn, i, AHEAD, fetch_conn);
         if (turn->groups[i] != NULL) peal_turn_flush_group(hub, turn->groups[i]);
     }
     while (turn->mails != NULL) {

@@ -33,7 +33,8 @@ struct job {
     struct peal_envelope *env; /* its spans live until the job is done */
     struct peal_call *call;
     size_t index;
-    uint32_t hash; /* of the group's name */
+    uint32_t hash;                  /* of the group's name */
+    struct peal_group_entry *group; /* NULL when there was none yet */
 };
 
 struct peal_shard {
@@ -224,7 +225,8 @@ static void publish(struct peal_shard *s, const struct job *job)
         env->flags &= ~(uint64_t)PEAL_MSG_ID_GIVEN;
     }
     /* The entry knows the policy; without one the patterns are walked. */
-    struct peal_group_entry *g = peal_table_end_find(&s->table, job->hash, env->group);
+    struct peal_group_entry *g = job->group;
+    if (g == NULL) g = peal_table_end_find(&s->table, job->hash, env->group);
     const struct peal_config_group *policy =
         g != NULL ? g->policy : peal_group_policy(s->config, env->group);
     if (policy->durable)
@@ -237,6 +239,16 @@ static void do_jobs(struct peal_shard *s)
 {
     for (size_t i = 0; i < s->job_count; i++)
         peal_table_fetch_group(&s->table, s->jobs[i].hash);
+    /* No publish frees the entry of a group that others may be published to. */
+    for (size_t i = 0; i < s->job_count; i++) {
+        struct job *job = &s->jobs[i];
+        job->group = peal_table_end_find(&s->table, job->hash, job->env->group);
+        if (job->group != NULL) peal_history_begin_fetch(job->group->history);
+    }
+    for (size_t i = 0; i < s->job_count; i++) {
+        const struct peal_group_entry *g = s->jobs[i].group;
+        if (g != NULL) peal_history_fetch(g->history, (uint32_t)g->policy->history.messages);
+    }
     for (size_t i = 0; i < s->job_count; i++)
         publish(s, &s->jobs[i]);
     s->job_count = 0;
@@ -248,7 +260,7 @@ static void add_job(struct peal_shard *s, struct peal_envelope *env, struct peal
 {
     if (s->job_count == AHEAD) do_jobs(s);
     uint32_t hash = peal_table_begin_find(&s->table, env->group);
-    s->jobs[s->job_count++] = (struct job){env, call, index, hash};
+    s->jobs[s->job_count++] = (struct job){env, call, index, hash, NULL};
 }
 
 static void publish_items(struct peal_shard *s, struct peal_publish_request *request,
@@ -426,6 +438,8 @@ static void join_here(struct peal_shard *s, const struct peal_call *call,
     if (head != NULL) {
         g->epoch = head->epoch;
         g->head = head->offset;
+    } else {
+        peal_table_trim(&s->table, g); /* the oldest that it has is told */
     }
     if (peal_table_add_row(g, node) == PEAL_OK) {
         answer_join(s, call, node, g, head);
@@ -523,6 +537,7 @@ static void fetch_live(struct peal_shard *s, const struct peal_peer *peer,
         fetch_refuse(s, peer, in, PEAL_EAGAIN, "the group is not known here yet");
         return;
     }
+    peal_table_trim(&s->table, g);
     s->scratch.size = 0;
     peal_page_of_history(g, in, s->wall_ms, &s->scratch);
     if (!s->scratch.failed) {

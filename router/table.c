@@ -133,11 +133,8 @@ struct peal_group_entry *peal_table_ensure_group(struct peal_table *t, struct pe
 static void free_group(struct peal_table *t, struct peal_group_entry *g)
 {
     PEAL_ASSERT(g->rows.count == 0);
-    if (g->history != NULL) {
-        t->history_bytes -= g->history->bytes;
-        peal_history_fini(g->history);
-        free(g->history);
-    }
+    t->history_bytes -= peal_history_bytes(g->history);
+    peal_history_clear(&g->history);
     peal_list_remove(&g->aging);
     peal_map_remove(&t->groups, &g->node);
     peal_count(PEAL_M_GROUPS, -1);
@@ -153,7 +150,7 @@ void peal_table_rest(struct peal_table *t, struct peal_group_entry *g)
         return;
     }
     if (!peal_list_empty(&g->aging)) return;
-    g->idle_since_ms = t->now_ms;
+    g->since_ms = t->now_ms;
     peal_list_append(&t->idle, &g->aging);
 }
 
@@ -228,38 +225,34 @@ uint64_t peal_group_entry_first(const struct peal_group_entry *g)
 
 /* ---- history within its memory ----------------------------------------------------------- */
 
-/* The history has changed from bytes_before; an empty one goes. */
+/* The history of a group has changed from bytes_before; without one the group may rest. */
 static void history_changed(struct peal_table *t, struct peal_group_entry *g, size_t bytes_before)
 {
-    t->history_bytes = t->history_bytes - bytes_before + g->history->bytes;
-    if (g->history->count > 0) return;
+    t->history_bytes = t->history_bytes - bytes_before + peal_history_bytes(g->history);
+    if (g->history != NULL) return;
     peal_list_remove(&g->aging);
-    peal_history_fini(g->history);
-    free(g->history);
-    g->history = NULL;
     peal_table_rest(t, g);
 }
 
 static void history_forget(struct peal_table *t, struct peal_group_entry *g)
 {
-    size_t before = g->history->bytes;
-    peal_history_clear(g->history);
+    size_t before = peal_history_bytes(g->history);
+    peal_history_clear(&g->history);
     history_changed(t, g, before);
 }
 
-static bool history_make(struct peal_group_entry *g)
+static struct peal_link *list_of(struct peal_table *t, const struct peal_group_entry *g)
 {
-    if (g->history != NULL) return true;
-    g->history = malloc(sizeof *g->history);
-    if (g->history == NULL) return false;
-    peal_history_init(g->history, (uint32_t)g->policy->history.messages);
-    return true;
+    return &t->with_history[g->policy - t->config->groups];
 }
 
-static uint64_t newest_ms(const struct peal_group_entry *g)
+/* To the end of the list of its policy. */
+static void list_again(struct peal_table *t, struct peal_group_entry *g)
 {
-    const struct peal_history *h = g->history;
-    return h->items[(h->start + h->count - 1) & (h->capacity - 1)].at_ms;
+    peal_list_remove(&g->aging);
+    peal_list_append(list_of(t, g), &g->aging);
+    g->since_ms = t->now_ms;
+    g->used = false;
 }
 
 static struct peal_group_entry *entry_of(struct peal_link *aging)
@@ -267,26 +260,33 @@ static struct peal_group_entry *entry_of(struct peal_link *aging)
     return PEAL_FROM_LINK(aging, struct peal_group_entry, aging);
 }
 
-/* Among the groups with history the one whose last publish is the longest ago; NULL if none. */
+/* Among the groups with history the one whose last publish is the longest ago, about; NULL if
+ * none. Each step past one that was used undoes what a publish had to leave alone. */
 static struct peal_group_entry *longest_idle(struct peal_table *t)
 {
     struct peal_group_entry *oldest = NULL;
     for (size_t i = 0; i < t->config->group_count; i++) {
-        if (peal_list_empty(&t->with_history[i])) continue;
-        struct peal_group_entry *g = entry_of(t->with_history[i].next);
-        if (oldest == NULL || newest_ms(g) < newest_ms(oldest)) oldest = g;
+        struct peal_link *list = &t->with_history[i];
+        if (peal_list_empty(list)) continue;
+        while (entry_of(list->next)->used)
+            list_again(t, entry_of(list->next));
+        struct peal_group_entry *g = entry_of(list->next);
+        if (oldest == NULL ||
+            peal_history_newest_ms(g->history) < peal_history_newest_ms(oldest->history))
+            oldest = g;
     }
     return oldest;
 }
 
 void peal_table_keep(struct peal_table *t, struct peal_group_entry *g, struct peal_bytes *envelope)
 {
-    /* Without memory the message is not kept, as in a ring that cannot grow. */
-    if (g->policy->durable || g->policy->history.messages == 0 || !history_make(g)) return;
-    size_t before = g->history->bytes;
-    peal_history_add(g->history, envelope, t->now_ms);
-    peal_list_remove(&g->aging); /* also where it rested */
-    peal_list_append(&t->with_history[g->policy - t->config->groups], &g->aging);
+    if (g->policy->durable || g->policy->history.messages == 0) return;
+    size_t before = peal_history_bytes(g->history);
+    peal_history_add(&g->history, (uint32_t)g->policy->history.messages, envelope, t->now_ms);
+    if (before == 0 && g->history != NULL)
+        list_again(t, g); /* from where it rested, perhaps */
+    else
+        g->used = true;
     history_changed(t, g, before);
     /* Over the limit of all rings together: the one idle for the longest goes. */
     struct peal_group_entry *oldest;
@@ -294,8 +294,16 @@ void peal_table_keep(struct peal_table *t, struct peal_group_entry *g, struct pe
         history_forget(t, oldest);
 }
 
-/* Each list is in the order of the last publish, so the walk ends at the first ring that is young:
- * a million of them cost nothing until they age. */
+void peal_table_trim(struct peal_table *t, struct peal_group_entry *g)
+{
+    if (g->history == NULL) return;
+    size_t before = peal_history_bytes(g->history);
+    peal_history_trim(&g->history, t->now_ms, g->policy->history.age_ms);
+    history_changed(t, g, before);
+}
+
+/* The walk ends at the first group that was listed a short time ago: a million of them cost
+ * nothing until they age, and then a step each. */
 static void history_age(struct peal_table *t)
 {
     for (size_t i = 0; i < t->config->group_count; i++) {
@@ -303,10 +311,9 @@ static void history_age(struct peal_table *t)
         PEAL_LIST_EACH(&t->with_history[i], it, after)
         {
             struct peal_group_entry *g = entry_of(it);
-            size_t before = g->history->bytes;
-            if (t->now_ms - newest_ms(g) <= age_ms) break;
-            peal_history_trim(g->history, t->now_ms, age_ms);
-            history_changed(t, g, before);
+            if (t->now_ms - g->since_ms <= age_ms) break;
+            peal_table_trim(t, g);
+            if (g->history != NULL) list_again(t, g);
         }
     }
 }
@@ -349,7 +356,7 @@ void peal_table_on_second(struct peal_table *t)
     PEAL_LIST_EACH(&t->idle, it, after)
     {
         struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, aging);
-        if (t->now_ms - g->idle_since_ms < IDLE_GROUP_MS) break;
+        if (t->now_ms - g->since_ms < IDLE_GROUP_MS) break;
         free_group(t, g);
     }
 }

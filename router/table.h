@@ -32,10 +32,12 @@ struct peal_group_entry {
     uint64_t head; /* newest offset, 0 = none yet */
     struct peal_rows rows;
     struct peal_history *history; /* NULL while nothing is kept */
-    /* With history in the list of its policy in table->with_history, oldest publish first; without
-     * and wanted by nobody in table->idle, idle since the longest first. */
+    /* With history in the list of its policy in table->with_history; without and wanted by nobody
+     * in table->idle. Who came first is first. A publish does not move the group in its list,
+     * which would touch its neighbours there: it only says that the place is no longer true. */
     struct peal_link aging;
-    uint64_t idle_since_ms;
+    uint64_t since_ms;         /* when it came into its list */
+    bool used;                 /* published to since */
     struct peal_map_node node; /* the name follows: what a lookup reads lies together */
     char name[];
 };
@@ -110,8 +112,11 @@ static inline struct peal_span peal_group_entry_name(const struct peal_group_ent
 /* Messages in the entry's history. */
 static inline uint32_t peal_group_entry_kept(const struct peal_group_entry *group)
 {
-    return group->history == NULL ? 0 : group->history->count;
+    return peal_history_count(group->history);
 }
+/* Drops what is older than the policy's age. The walk once a second may leave a message for twice
+ * that long; nobody must be shown it. */
+void peal_table_trim(struct peal_table *table, struct peal_group_entry *group);
 /* The oldest offset in the entry's history; newest + 1 when there is none. */
 uint64_t peal_group_entry_first(const struct peal_group_entry *group);
 /* Puts the newest message into the group's history, within the memory of all histories. */

@@ -405,6 +405,23 @@ static void table_histories_of_several_policies_age_each_at_its_rate(void **stat
     assert_int_equal(peal_group_entry_kept(find(w, "a")), 1);
 }
 
+static void table_history_in_use_outlives_the_walk_but_shows_nothing_old(void **state)
+{
+    struct world *w = *state;
+    keep(w, group(w, "a"), 100);
+    w->table.now_ms += 40000;
+    keep(w, find(w, "a"), 100);
+    second(w, 20001); /* the first is too old, the second is not */
+    assert_int_equal(peal_group_entry_kept(find(w, "a")), 1);
+    assert_int_equal(w->table.history_bytes, 100);
+    second(w, 40000); /* too old, but not looked at again yet */
+    assert_int_equal(peal_group_entry_kept(find(w, "a")), 1);
+    peal_table_trim(&w->table, find(w, "a"));
+    assert_int_equal(peal_group_entry_kept(find(w, "a")), 0);
+    assert_int_equal(w->table.history_bytes, 0);
+    assert_int_equal(peal_group_entry_first(find(w, "a")), 3);
+}
+
 static void table_history_over_its_memory_looks_at_all_policies(void **state)
 {
     struct world *w = *state;
@@ -444,6 +461,7 @@ int main(void)
         TEST(table_message_larger_than_all_memory_is_not_kept),
         TEST(table_history_that_is_too_old_goes),
         TEST(table_histories_of_several_policies_age_each_at_its_rate),
+        TEST(table_history_in_use_outlives_the_walk_but_shows_nothing_old),
         TEST(table_history_over_its_memory_looks_at_all_policies),
     };
     peal_metrics_thread_start();
