@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/exit.h"
+#include "cli/memory.h"
 #include "cli/verbs.h"
 
 static void help_print(FILE *to)
@@ -29,6 +30,7 @@ static int verb_run(int argc, char **argv)
 int main(int argc, char **argv)
 {
     char help[] = "--help";
+    peal_memory_start();
     if (argc < 2) {
         help_print(stderr);
         return PEAL_EXIT_USAGE;
