@@ -366,12 +366,12 @@ def many_groups():
     for name, each in (("1k", 1), ("100k", 100), ("1M", 1000)):
         work = load(
             "random",
-            {"count": 30000},
+            {"count": 200000},  # shorter, and it is the first message of most groups that is measured
             connections=1000,
             groups=1000 * each,
             groups_per_connection=each,
             window=1024,
-            count=100000,
+            count=600000,
         )
         settings = {"limits": {"groups_per_connection": 1000}}
         subjects.append(native(work, f"groups {name}", settings=settings))
