@@ -134,6 +134,10 @@ struct peal_config {
         uint64_t pong_ms;               /* default 10 s */
     } limits;
     struct {
+        uint64_t settle_ms; /* default 5 s, dev: 0 */
+        uint64_t spread_ms; /* default 20 s, dev: 0 */
+    } drain;
+    struct {
         uint64_t max; /* bytes of the database map, default 16 GiB; address space only */
     } store;
     char *log_level; /* error | warn | info | debug; default info */

@@ -244,6 +244,11 @@ const struct peal_option peal_options[] = {
     {"limits.pong", DURATION, AT(limits.pong_ms), .fallback = "10s", .min = 100, .max = DAY,
      .help = "How long it has for that"},
 
+    {"drain.settle", DURATION, AT(drain.settle_ms), .fallback = "5s", .fallback_dev = "0s",
+     .max = HOUR, .help = "A node that stops goes on so long for load balancers to notice"},
+    {"drain.spread", DURATION, AT(drain.spread_ms), .fallback = "20s", .fallback_dev = "0s",
+     .max = HOUR, .help = "It then sends its connections away evenly within this time"},
+
     {"store.max", SIZE, AT(store.max), .fallback = "16GiB", .min = MIB, .max = 64 * TIB,
      .help = "Size of the database map; this is address space, not memory"},
 };

@@ -22,7 +22,7 @@
 #include "node/secrets.h"
 #include "router/ingress.h"
 
-enum { LINK_WAIT_MS = 5000, LINK_STEP_MS = 10 };
+enum { LINK_WAIT_MS = 5000, LINK_STEP_MS = 10, DRAIN_STEP_MS = 50 };
 
 static const char inproc_rpc[] = "inproc://peal-rpc";
 static const char inproc_xpub[] = "inproc://peal-xpub";
@@ -203,6 +203,20 @@ static int wait_signal(const sigset_t *signals, int timeout_ms)
     return signal < 0 ? 0 : signal;
 }
 
+/* SIGTERM: clients and load balancers get the time to go elsewhere. Who sends another signal, or
+ * sits at the keyboard (SIGINT), does not want to wait. */
+static void drain(struct server *s, const sigset_t *signals)
+{
+    if (s->status != NULL) peal_status_ready(s->status, false);
+    if (s->node == NULL) return;
+    peal_node_drain(s->node);
+    int got = 0;
+    while (!peal_node_drained(s->node) && (got == 0 || got == SIGHUP))
+        got = wait_signal(signals, DRAIN_STEP_MS);
+    if (got != 0 && got != SIGHUP)
+        peal_log(PEAL_LOG_INFO, "process.hurried", "signal=%s", strsignal(got));
+}
+
 /* ---- what is printed ---------------------------------------------------------------------------
  */
 
@@ -301,7 +315,9 @@ static int serve(struct server *s)
     while (got == 0 || got == SIGHUP)
         got = wait_signal(&signals, 3600 * 1000);
     peal_log(PEAL_LOG_INFO, "process.stopping", "signal=%s", strsignal(got));
+    if (got == SIGTERM) drain(s, &signals);
     stop(s);
+    peal_log(PEAL_LOG_INFO, "process.stopped", "");
     return PEAL_EXIT_OK;
 }
 

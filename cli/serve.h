@@ -14,7 +14,9 @@ struct peal_serve {
     bool node;   /* this process is a node; with router: over inproc */
 };
 
-/* Runs until SIGTERM or SIGINT. Returns the exit code of the process. */
+/* Runs until SIGTERM, on which a node lets its clients go by and by (`drain` in the configuration),
+ * or SIGINT, on which it ends at once, as it does on a second signal. Returns the exit code of the
+ * process. */
 int peal_serve_run(const struct peal_serve *what, int argc, char **argv);
 
 #endif

@@ -356,7 +356,7 @@ void peal_api_start(struct peal_api_call *call, const struct peal_gate *gate, st
         finish_json(call, 200);
         return;
     case PEAL_GATE_READYZ:
-        ready = atomic_load(call->shared->ready);
+        ready = atomic_load(call->shared->ready) && !peal_http_leaving(call->shared);
         add(out, ready ? "{\"ready\":true}" : "{\"ready\":false}");
         finish_json(call, ready ? 200 : 503);
         return;

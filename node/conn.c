@@ -179,6 +179,8 @@ void peal_conn_on_timer(struct peal_conn *conn)
             peal_conn_close(conn, 1008, "message_timeout", PEAL_M_CLOSED_TIMEOUT);
         else if (is_due(conn, PEAL_DUE_PONG))
             peal_conn_close(conn, 4101, "unavailable", PEAL_M_CLOSED_TIMEOUT);
+        else if (is_due(conn, PEAL_DUE_DRAIN))
+            peal_conn_close(conn, 4301, "drain", PEAL_M_CLOSED_SHUTDOWN);
     }
     if (conn->open && is_due(conn, PEAL_DUE_WELCOME)) send_welcome(conn);
     if (conn->open && is_due(conn, PEAL_DUE_PING)) {
@@ -186,6 +188,19 @@ void peal_conn_on_timer(struct peal_conn *conn)
         if (!waits_for(conn, PEAL_DUE_PONG)) send_ping(conn, peal_span_of(""));
     }
     peal_deadlines_rearm(&conn->deadlines, &conn->hub->wheel);
+}
+
+static void say_goaway(struct peal_conn *conn, uint64_t in_ms, uint64_t width_ms)
+{
+    struct peal_event event = {.type = PEAL_EVENT_GOAWAY, .in_ms = in_ms, .spread_ms = width_ms};
+    (void)peal_conn_event(conn, &event); /* one whose queue is full learns it from the close */
+}
+
+void peal_conn_goaway(struct peal_conn *conn, uint64_t in_ms, uint64_t width_ms)
+{
+    if (!conn->open) return;
+    set_due(conn, PEAL_DUE_DRAIN, in_ms + width_ms);
+    if (conn->welcomed) say_goaway(conn, in_ms, width_ms);
 }
 
 /* ---- the transport says ---------------------------------------------------------------------- */
@@ -374,6 +389,10 @@ static void send_welcome(struct peal_conn *conn)
         struct peal_event degraded = {.type = PEAL_EVENT_DEGRADED, .on = true};
         peal_conn_reply(conn, &degraded);
     }
+    /* The end of its slot is all that is still known; nobody waits for this one to choose. */
+    if (conn->open && waits_for(conn, PEAL_DUE_DRAIN))
+        say_goaway(conn, peal_deadline_left(&conn->deadlines, PEAL_DUE_DRAIN, conn->hub->now_ms),
+                   0);
     PEAL_LIST_EACH(&conn->members, it, after)
     {
         struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_conn);

@@ -108,6 +108,9 @@ void peal_conn_join_failed(struct peal_conn *conn, struct peal_member *member, e
 /* Says code to the client and ends the connection. reason is a literal word. */
 void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
                      enum peal_metric metric);
+/* The connection has to leave: a client that can be told chooses a time within width_ms from in_ms
+ * on, and who is still here when that is over is closed (4301). */
+void peal_conn_goaway(struct peal_conn *conn, uint64_t in_ms, uint64_t width_ms);
 /* Room for this many bytes of messages before the queue is half full. */
 size_t peal_conn_room(const struct peal_conn *conn);
 void peal_conn_on_timer(struct peal_conn *conn);

@@ -40,6 +40,13 @@ bool peal_deadline_is_due(const struct peal_deadlines *d, enum peal_deadline wha
     return d->ticks[what] != 0 && now_ms >= (uint64_t)d->ticks[what] * PEAL_WHEEL_TICK_MS;
 }
 
+uint64_t peal_deadline_left(const struct peal_deadlines *d, enum peal_deadline what,
+                            uint64_t now_ms)
+{
+    uint64_t at_ms = (uint64_t)d->ticks[what] * PEAL_WHEEL_TICK_MS;
+    return at_ms > now_ms ? at_ms - now_ms : 0;
+}
+
 void peal_deadlines_fini(struct peal_deadlines *d)
 {
     peal_wheel_disarm(&d->timer);

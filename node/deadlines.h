@@ -1,7 +1,7 @@
 /* node/deadlines.h: by when things must have happened on one connection.
  *
  * All deadlines of a connection share one timer of the wheel, which is armed for the first of
- * them. They are kept in ticks of the wheel, because every connection has seven.
+ * them. They are kept in ticks of the wheel, because every connection has eight.
  *
  * Shape:  precision is one tick (PEAL_WHEEL_TICK_MS), never early; far ones are capped at six
  *         years after the machine's start.
@@ -22,6 +22,7 @@ enum peal_deadline {
     PEAL_DUE_MESSAGE, /* the end of a message that was begun */
     PEAL_DUE_CLOSE,   /* the peer's side of a close */
     PEAL_DUE_EXPIRE,  /* a new token */
+    PEAL_DUE_DRAIN,   /* leaving a node that stops */
     PEAL_DUE_COUNT
 };
 
@@ -42,6 +43,9 @@ static inline bool peal_deadline_waits(const struct peal_deadlines *d, enum peal
 }
 /* It is set and has come. */
 bool peal_deadline_is_due(const struct peal_deadlines *d, enum peal_deadline what, uint64_t now_ms);
+/* In how many ms it comes; 0 when it is due. It must be set. */
+uint64_t peal_deadline_left(const struct peal_deadlines *d, enum peal_deadline what,
+                            uint64_t now_ms);
 /* After the timer fired and what was due was seen to: arms it for the next one. */
 void peal_deadlines_rearm(struct peal_deadlines *d, struct peal_wheel *wheel);
 void peal_deadlines_fini(struct peal_deadlines *d);

@@ -130,6 +130,11 @@ void peal_http_shared_fini(struct peal_http_shared *shared)
     *shared = (struct peal_http_shared){0};
 }
 
+bool peal_http_leaving(const struct peal_http_shared *shared)
+{
+    return shared->draining != NULL && atomic_load(shared->draining);
+}
+
 /* ---- the text of an answer --------------------------------------------------------------- */
 
 static const char *status_text(int status)
@@ -374,7 +379,8 @@ static void answer_ready(void *ctx)
 {
     struct http_conn *conn = ctx;
     const struct peal_api_answer *answer = &conn->call.answer;
-    if (conn->http->closing || !took_exactly(conn)) conn->gate.keep_alive = false;
+    if (conn->http->closing || peal_http_leaving(conn->http->shared) || !took_exactly(conn))
+        conn->gate.keep_alive = false;
     struct reply reply = {.status = answer->status,
                           .type = answer->type,
                           .close = !conn->gate.keep_alive,
@@ -641,6 +647,30 @@ void peal_http_adopt(struct peal_http *http, int fd, bool api)
         refuse_busy(conn);
     else
         wait_for_head(conn, PEAL_HANDSHAKE_MS);
+}
+
+/* Between two requests, and the next one has not even begun. */
+static bool is_idle(const struct http_conn *conn)
+{
+    int unread = 0;
+    return conn->phase == PHASE_HEAD && conn->taken > 0 && !conn->started &&
+           ioctl(conn->fd, SIOCINQ, &unread) == 0 && unread == 0;
+}
+
+void peal_http_drain(struct peal_http *http)
+{
+    PEAL_LIST_EACH(&http->conns, it, after)
+    {
+        struct http_conn *conn = PEAL_FROM_LINK(it, struct http_conn, in_http);
+        if (is_idle(conn)) conn_kill(conn);
+    }
+}
+
+bool peal_http_busy(const struct peal_http *http)
+{
+    for (const struct peal_link *it = http->conns.next; it != &http->conns; it = it->next)
+        if (PEAL_FROM_LINK(it, struct http_conn, in_http)->phase < PHASE_LINGER) return true;
+    return false;
 }
 
 void peal_http_free(struct peal_http *http)

@@ -39,6 +39,7 @@ enum {
 struct peal_http_shared {
     const struct peal_config *config;
     const _Atomic bool *ready;       /* /readyz */
+    const _Atomic bool *draining;    /* then it is not, and answers close; NULL: never */
     struct peal_span demo_page;      /* HTML */
     struct peal_span token_secret;   /* HS256 secret that /dev/token signs with; absent: 404 */
     unsigned char (*key_hashes)[32]; /* SHA-256 of each API key */
@@ -49,12 +50,19 @@ struct peal_http_shared {
 enum peal_err peal_http_shared_init(struct peal_http_shared *shared,
                                     const struct peal_config *config);
 void peal_http_shared_fini(struct peal_http_shared *shared);
+/* The node is on its way out. */
+bool peal_http_leaving(const struct peal_http_shared *shared);
 
 /* uv_loop is a uv_loop_t. NULL when libwebsockets cannot start. */
 struct peal_http *peal_http_new(struct peal_hub *hub, const struct peal_http_shared *shared,
                                 void *uv_loop);
 /* Takes over a connected, non-blocking socket of which nothing was read. Closes it on failure. */
 void peal_http_adopt(struct peal_http *http, int fd, bool api);
+/* Closes connections that wait for another request. Those with one under way, and those that have
+ * not said anything yet, go on. */
+void peal_http_drain(struct peal_http *http);
+/* Somebody waits for an answer, or may be about to ask. */
+bool peal_http_busy(const struct peal_http *http);
 /* Closes every connection and frees; runs the loop as long as libwebsockets needs. */
 void peal_http_free(struct peal_http *http);
 

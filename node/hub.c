@@ -129,8 +129,6 @@ void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter)
     case PEAL_LETTER_LINK:
         on_link(hub, letter->degraded);
         return;
-    case PEAL_LETTER_STOP:
-        return; /* the worker's own business */
     }
 }
 
@@ -157,24 +155,21 @@ static void on_letters(struct peal_hub *hub, struct peal_letter *const *letters,
     }
 }
 
-bool peal_hub_on_mail(struct peal_hub *hub, struct peal_mail *mail)
+void peal_hub_on_mail(struct peal_hub *hub, struct peal_mail *mail)
 {
     struct peal_letter rooms[AT_ONCE] = {0};
     struct peal_letter *letters[AT_ONCE];
-    bool stop = false;
     size_t n;
     do {
         for (n = 0; n < AT_ONCE; n++) {
             letters[n] = peal_mail_next(mail, &rooms[n]);
             if (letters[n] == NULL) break;
-            stop = stop || letters[n]->kind == PEAL_LETTER_STOP;
         }
         on_letters(hub, letters, n);
     } while (n == AT_ONCE);
     for (n = 0; n < AT_ONCE; n++)
         peal_frame_fini(&rooms[n].frame);
     peal_turn_keep(&hub->turn, mail);
-    return stop;
 }
 
 /* ---- time ---------------------------------------------------------------------------------- */

@@ -76,8 +76,8 @@ void peal_hub_set_time(struct peal_hub *hub, uint64_t mono_ms, uint64_t wall_ms)
 void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter);
 /* Takes all letters of a mail, and the mail itself, which is freed at the end of the turn. What
  * finding groups needs is fetched for several letters at once, because with many groups each find
- * is a wait for memory. Says whether a STOP was among them. */
-bool peal_hub_on_mail(struct peal_hub *hub, struct peal_mail *mail);
+ * is a wait for memory. */
+void peal_hub_on_mail(struct peal_hub *hub, struct peal_mail *mail);
 /* Gives the members of the groups what came for them. At the end of every turn, before the
  * connections are written. */
 void peal_hub_end_turn(struct peal_hub *hub);

@@ -15,6 +15,7 @@
 
 struct peal_node {
     _Atomic bool ready;
+    _Atomic bool draining;
     uint64_t boot;
     uint16_t port;
     uint16_t api_port;
@@ -86,6 +87,7 @@ static enum peal_err make_workers(struct peal_node *node, const struct peal_conf
                                               .keys = node->keys,
                                               .http = &node->http,
                                               .index = (uint8_t)i,
+                                              .worker_count = (uint8_t)node->worker_count,
                                               .boot = node->boot,
                                               .listen_fd = fds[i][0],
                                               .api_fd = fds[i][1]};
@@ -113,6 +115,7 @@ enum peal_err peal_node_start(const struct peal_node_options *o, struct peal_nod
     enum peal_err err = load_keys(node, o, why, why_size);
     if (err == PEAL_OK) err = peal_http_shared_init(&node->http, o->config);
     node->http.ready = &node->ready;
+    node->http.draining = &node->draining;
     node->http.demo_page = o->demo_page;
     node->http.token_secret = o->token_secret;
     if (err == PEAL_OK) err = open_listeners(node, o->config, fds, why, why_size);
@@ -141,11 +144,25 @@ enum peal_err peal_node_start(const struct peal_node_options *o, struct peal_nod
     return PEAL_OK;
 }
 
+void peal_node_drain(struct peal_node *node)
+{
+    atomic_store(&node->draining, true);
+    for (size_t i = 0; i < node->worker_count; i++)
+        peal_worker_drain(node->workers[i]);
+}
+
+bool peal_node_drained(const struct peal_node *node)
+{
+    for (size_t i = 0; i < node->worker_count; i++)
+        if (!peal_worker_ended(node->workers[i])) return false;
+    return true;
+}
+
 void peal_node_stop(struct peal_node *node)
 {
     if (node == NULL) return;
     for (size_t i = 0; i < node->worker_count; i++)
-        if (node->workers[i] != NULL) peal_worker_drain(node->workers[i]);
+        if (node->workers[i] != NULL) peal_worker_hurry(node->workers[i]);
     for (size_t i = 0; i < node->worker_count; i++)
         if (node->workers[i] != NULL) peal_worker_stop(node->workers[i]);
     peal_bus_stop(node->bus);

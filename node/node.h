@@ -25,7 +25,12 @@ struct peal_node_options {
  * PEAL_ENOMEM, with a sentence in why. */
 enum peal_err peal_node_start(const struct peal_node_options *options, struct peal_node **out,
                               char *why, size_t why_size);
-/* Sends the clients away and ends all threads. */
+/* Is not ready from now on, and lets the clients go in the time that the configuration gives them
+ * (node/drain.h). Returns at once. */
+void peal_node_drain(struct peal_node *node);
+/* The clients are gone. */
+bool peal_node_drained(const struct peal_node *node);
+/* Sends away who is still here, at once, and ends all threads. */
 void peal_node_stop(struct peal_node *node);
 uint16_t peal_node_port(const struct peal_node *node);
 uint16_t peal_node_api_port(const struct peal_node *node);

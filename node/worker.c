@@ -1,7 +1,7 @@
 #include "node/worker.h"
 
 #include <pthread.h>
-#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "node/drain.h"
 #include "node/hub.h"
 #include "node/mail.h"
 #include "node/ws.h"
@@ -21,11 +22,16 @@ enum {
     TURN_BYTES = 4 << 20,
     TURN_LETTERS = 1024, /* taken before connections are looked at again, and the rest of a mail */
     WAKE_ORDERS = 256,   /* the bus begins with so many while the turn goes on */
-    DRAIN_MS = 2000,     /* for clients to take their farewell when the node stops */
+    END_MS = 2000,       /* for farewells, last answers and last acks when the node stops */
 };
+
+/* What main wants; it only ever grows. */
+enum wish { WISH_NONE, WISH_DRAIN, WISH_HURRY };
 
 struct peal_worker {
     struct peal_worker_options options;
+    _Atomic int wish; /* enum wish */
+    _Atomic bool ended;
     struct peal_mailbox mailbox;
     struct peal_bus *bus;
     pthread_t thread;
@@ -39,7 +45,7 @@ struct peal_worker {
     struct peal_hub hub;
     struct peal_http *http;
     struct peal_ws_server *ws;
-    uint64_t drain_until_ms; /* 0 = not stopping */
+    struct peal_drain drain;
 };
 
 /* ---- what the hub says ------------------------------------------------------------------------
@@ -100,12 +106,40 @@ static void turn_ends(uv_prepare_t *handle)
     end_turn(handle->data);
 }
 
-static void begin_drain(struct peal_worker *w)
+static void see_wish(struct peal_worker *w)
 {
-    if (w->drain_until_ms != 0) return;
-    w->drain_until_ms = w->hub.now_ms + DRAIN_MS;
-    peal_hub_end_turn(&w->hub); /* what came before the stop */
-    peal_ws_drain(w->ws);
+    int wish = atomic_load(&w->wish);
+    if (wish == WISH_DRAIN) peal_drain_begin(&w->drain, &w->hub);
+    if (wish == WISH_HURRY) peal_drain_hurry(&w->drain, &w->hub);
+}
+
+/* Each turn takes a share of the connections, and asks for another turn when there are more. */
+static void follow_drain(struct peal_worker *w)
+{
+    enum peal_drain_phase before = w->drain.phase;
+    see_wish(w);
+    peal_drain_advance(&w->drain, &w->hub);
+    if (w->drain.phase == PEAL_DRAIN_OFF) return;
+    if (w->drain.phase != before) {
+        peal_hub_end_turn(&w->hub); /* what came before this */
+        if (w->drain.phase == PEAL_DRAIN_SPREAD) peal_ws_refuse(w->ws);
+        if (w->drain.phase == PEAL_DRAIN_CLOSE) {
+            peal_ws_shut(w->ws);
+            peal_http_drain(w->http);
+        }
+        peal_log(PEAL_LOG_INFO, "drain.phase", "worker=%u phase=%s connections=%zu",
+                 w->options.index, peal_drain_word(w->drain.phase), w->hub.conn_count);
+    }
+    if (peal_drain_tell(&w->drain, &w->hub)) peal_mailbox_wake(&w->mailbox);
+}
+
+/* Everybody is gone. Unless it is hurried, those who wait for answers have them, and the routers
+ * know which messages were acked: a group stays for its acks, and is then forgotten. */
+static bool is_empty(const struct peal_worker *w)
+{
+    if (peal_ws_count(w->ws) > 0) return false;
+    return w->drain.hurried ||
+           (!peal_http_busy(w->http) && peal_map_next(&w->hub.groups, NULL) == NULL);
 }
 
 /* A turn keeps what it has read until its end: bounded in letters and in bytes. */
@@ -116,20 +150,20 @@ static void mail_came(uv_poll_t *handle, int status, int events)
     struct peal_worker *w = handle->data;
     uint32_t letters = 0;
     size_t bytes = 0;
-    bool stop = false;
+    struct peal_mail *mail = NULL;
     set_time(w);
     peal_mailbox_arm(&w->mailbox);
     while (letters < TURN_LETTERS && bytes < TURN_BYTES) {
-        struct peal_mail *mail = peal_mailbox_pop(&w->mailbox);
+        mail = peal_mailbox_pop(&w->mailbox);
         if (mail == NULL) break;
         letters += mail->count;
         bytes += mail->bytes;
         atomic_fetch_sub_explicit(&w->mailbox.bytes, mail->bytes, memory_order_relaxed);
-        if (peal_hub_on_mail(&w->hub, mail)) stop = true;
+        peal_hub_on_mail(&w->hub, mail);
     }
     if (letters >= TURN_LETTERS || bytes >= TURN_BYTES)
         peal_mailbox_wake(&w->mailbox); /* there may be more */
-    if (stop) begin_drain(w);
+    if (mail == NULL) follow_drain(w);  /* after what came before it */
 }
 
 static void sockets_came(uv_poll_t *handle, int status, int events)
@@ -147,9 +181,10 @@ static void tick_came(uv_timer_t *timer)
     set_time(w);
     peal_hub_on_tick(&w->hub);
     peal_ws_on_tick(w->ws);
-    if (w->drain_until_ms == 0) return;
+    follow_drain(w); /* also when the mailbox is never empty */
+    if (w->drain.phase != PEAL_DRAIN_CLOSE) return;
     end_turn(w); /* frees what has ended, so that it no longer counts */
-    if (peal_ws_count(w->ws) == 0 || w->hub.now_ms >= w->drain_until_ms) uv_stop(&w->loop);
+    if (is_empty(w) || w->hub.now_ms - w->drain.since_ms >= END_MS) uv_stop(&w->loop);
 }
 
 static void *worker_run(void *arg)
@@ -173,6 +208,7 @@ static void *worker_run(void *arg)
     uv_run(&w->loop, UV_RUN_DEFAULT);
     peal_hub_fini(&w->hub);
     wake_bus(w); /* the last leaves */
+    atomic_store(&w->ended, true);
     return NULL;
 }
 
@@ -205,6 +241,7 @@ struct peal_worker *peal_worker_new(const struct peal_worker_options *options)
         return NULL;
     }
     w->options = *options;
+    peal_drain_init(&w->drain, options->index, options->worker_count);
     return w;
 }
 
@@ -248,19 +285,26 @@ fail_hub:
     return PEAL_ENOMEM;
 }
 
-void peal_worker_drain(struct peal_worker *w)
+static void set_wish(struct peal_worker *w, enum wish what)
 {
     if (!w->running) return;
-    struct peal_letter *stop = peal_letter_note(PEAL_LETTER_STOP, false);
-    struct peal_mail *mail = peal_mail_new();
-    PEAL_ASSERT(stop != NULL);
-    PEAL_ASSERT(mail != NULL);
-    enum peal_err err = peal_mail_add_letter(mail, stop);
-    PEAL_ASSERT(err == PEAL_OK); /* a new mail has room */
-    peal_letter_unref(stop);
-    atomic_fetch_add_explicit(&w->mailbox.bytes, mail->bytes, memory_order_relaxed);
-    while (peal_mailbox_push(&w->mailbox, mail) != PEAL_OK)
-        sched_yield(); /* full for a moment: the worker is emptying it */
+    atomic_store(&w->wish, what);
+    peal_mailbox_wake(&w->mailbox);
+}
+
+void peal_worker_drain(struct peal_worker *w)
+{
+    set_wish(w, WISH_DRAIN);
+}
+
+void peal_worker_hurry(struct peal_worker *w)
+{
+    set_wish(w, WISH_HURRY);
+}
+
+bool peal_worker_ended(const struct peal_worker *w)
+{
+    return !w->running || atomic_load(&w->ended);
 }
 
 void peal_worker_stop(struct peal_worker *w)

@@ -21,9 +21,10 @@ struct peal_worker_options {
     const struct peal_token_keys *keys;
     const struct peal_http_shared *http;
     uint8_t index;
-    uint64_t boot; /* of the node */
-    int listen_fd; /* taken over, also on failure */
-    int api_fd;    /* likewise */
+    uint8_t worker_count; /* of the node */
+    uint64_t boot;        /* of the node */
+    int listen_fd;        /* taken over, also on failure */
+    int api_fd;           /* likewise */
 };
 
 /* Makes the worker and its mailbox; no thread yet. NULL when memory or descriptors are short. */
@@ -31,10 +32,15 @@ struct peal_worker *peal_worker_new(const struct peal_worker_options *options);
 struct peal_mailbox *peal_worker_mailbox(struct peal_worker *worker);
 /* Errors: PEAL_ENOMEM. bus must outlive the thread. */
 enum peal_err peal_worker_start(struct peal_worker *worker, struct peal_bus *bus);
-/* Tells the thread to send its clients away and end; stop waits for that. Several workers are told
- * before the first is waited for. Harmless when it was not started. */
+/* Tells the thread to let its clients go, in the time that the configuration gives them
+ * (node/drain.h), and to end. Harmless when it was not started. */
 void peal_worker_drain(struct peal_worker *worker);
-void peal_worker_stop(struct peal_worker *worker); /* after drain */
+/* Tells it to do that at once. */
+void peal_worker_hurry(struct peal_worker *worker);
+/* The thread has ended, or was never started. */
+bool peal_worker_ended(const struct peal_worker *worker);
+/* Waits for the end. Several workers are hurried before the first is waited for. */
+void peal_worker_stop(struct peal_worker *worker);
 void peal_worker_free(struct peal_worker *worker); /* after stop, and after the bus */
 
 #endif

@@ -606,12 +606,14 @@ static void pause_listeners(struct peal_ws_server *server, bool pause)
     for (size_t i = 0; i < server->listener_count; i++) {
         struct listener *l = &server->listeners[i];
         struct epoll_event event = {.events = pause ? 0 : EPOLLIN, .data.ptr = l};
-        if (l->paused != pause && epoll_ctl(server->epoll, EPOLL_CTL_MOD, l->fd, &event) == 0)
+        if (l->fd >= 0 && l->paused != pause &&
+            epoll_ctl(server->epoll, EPOLL_CTL_MOD, l->fd, &event) == 0)
             l->paused = pause;
     }
 }
 
-static void accept_from(struct peal_ws_server *server, struct listener *listener)
+/* True when it stopped because of ACCEPTS: more may be waiting. */
+static bool accept_from(struct peal_ws_server *server, struct listener *listener)
 {
     for (int i = 0; i < ACCEPTS; i++) {
         struct sockaddr_storage from = {0};
@@ -628,11 +630,12 @@ static void accept_from(struct peal_ws_server *server, struct listener *listener
                      PAUSE_MS);
             server->paused_until_ms = server->hub->now_ms + PAUSE_MS;
             pause_listeners(server, true);
-            return;
+            return false;
         }
-        if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
         /* The others (ECONNABORTED, EINTR ...) are about one connection that is gone already. */
     }
+    return true;
 }
 
 /* ---- events ---------------------------------------------------------------------------------- */
@@ -682,7 +685,7 @@ void peal_ws_on_tick(struct peal_ws_server *server)
     peal_wheel_advance(&server->wheel, server->hub->now_ms, timer_fired, NULL);
     if (server->paused_until_ms != 0 && server->hub->now_ms >= server->paused_until_ms) {
         server->paused_until_ms = 0;
-        if (!server->draining) pause_listeners(server, false);
+        pause_listeners(server, false);
     }
 }
 
@@ -720,23 +723,39 @@ enum peal_err peal_ws_listen(struct peal_ws_server *server, int fd, bool api)
     return PEAL_OK;
 }
 
-void peal_ws_drain(struct peal_ws_server *server)
+static void close_listener(struct peal_ws_server *server, struct listener *l)
+{
+    if (l->fd < 0) return;
+    /* Whom the kernel let in already would find the connection reset. */
+    while (accept_from(server, l)) {
+    }
+    close(l->fd); /* leaves epoll with it */
+    l->fd = -1;
+}
+
+void peal_ws_refuse(struct peal_ws_server *server)
 {
     server->draining = true;
     for (size_t i = 0; i < server->listener_count; i++)
-        close(server->listeners[i].fd);
-    server->listener_count = 0;
+        if (!server->listeners[i].api) close_listener(server, &server->listeners[i]);
+}
+
+void peal_ws_shut(struct peal_ws_server *server)
+{
+    server->draining = true;
+    for (size_t i = 0; i < server->listener_count; i++)
+        close_listener(server, &server->listeners[i]);
     PEAL_LIST_EACH(&server->heads, it, after)
     kill_socket(PEAL_FROM_LINK(it, struct socket, opening.listed));
-    PEAL_LIST_EACH(&server->hub->conns, it, after)
-    peal_conn_close(PEAL_FROM_LINK(it, struct peal_conn, in_hub), 4301, "drain",
-                    PEAL_M_CLOSED_SHUTDOWN);
 }
 
 void peal_ws_server_free(struct peal_ws_server *server)
 {
     if (server == NULL) return;
-    peal_ws_drain(server);
+    for (size_t i = 0; i < server->listener_count; i++)
+        if (server->listeners[i].fd >= 0) close(server->listeners[i].fd);
+    PEAL_LIST_EACH(&server->heads, it, after)
+    kill_socket(PEAL_FROM_LINK(it, struct socket, opening.listed));
     PEAL_LIST_EACH(&server->hub->conns, it, after)
     kill_socket(socket_of(PEAL_FROM_LINK(it, struct peal_conn, in_hub)));
     PEAL_LIST_EACH(&server->dead, it, after)

@@ -35,8 +35,11 @@ void peal_ws_on_events(struct peal_ws_server *server);
 void peal_ws_on_tick(struct peal_ws_server *server);
 /* Writes what was queued and frees what was cut. At the end of every turn. */
 void peal_ws_flush(struct peal_ws_server *server);
-/* Stops accepting and tells every client to go elsewhere. */
-void peal_ws_drain(struct peal_ws_server *server);
+/* Takes no more WebSockets: accepts who waits for that, and then closes the browser listener.
+ * Handshakes under way are answered 503. */
+void peal_ws_refuse(struct peal_ws_server *server);
+/* The same for both listeners, and cuts the handshakes under way. */
+void peal_ws_shut(struct peal_ws_server *server);
 size_t peal_ws_count(const struct peal_ws_server *server);
 
 /* For the hub's io. */

@@ -31,6 +31,7 @@ enum peal_event_type {
     PEAL_EVENT_SKIP,
     PEAL_EVENT_GAP,
     PEAL_EVENT_DEGRADED,
+    PEAL_EVENT_GOAWAY,
     PEAL_EVENT_ERROR,
 };
 
@@ -50,7 +51,9 @@ struct peal_event {
     uint64_t rev;
     uint64_t flags; /* PEAL_FLAG_ACK, _READ; STORED, DUPLICATE; MORE */
     enum peal_recovered recovered;
-    bool on; /* DEGRADED */
+    bool on;            /* DEGRADED */
+    uint64_t in_ms;     /* GOAWAY: when the slot begins, from now */
+    uint64_t spread_ms; /* GOAWAY: and how long it is */
     enum peal_err err;
     const char *message;           /* ERROR: a sentence */
     struct peal_span message_id;   /* PUBLISHED */

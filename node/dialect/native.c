@@ -173,6 +173,7 @@ static void native_event(struct peal_buf *out, const struct peal_event *e)
         [PEAL_EVENT_SKIP] = "skip",
         [PEAL_EVENT_GAP] = "gap",
         [PEAL_EVENT_DEGRADED] = "degraded",
+        [PEAL_EVENT_GOAWAY] = "goaway",
         [PEAL_EVENT_ERROR] = "error",
     };
     size_t begin = peal_ws_begin(out);
@@ -212,6 +213,10 @@ static void native_event(struct peal_buf *out, const struct peal_event *e)
         break;
     case PEAL_EVENT_DEGRADED:
         add(out, e->on ? ",\"on\":true" : ",\"on\":false");
+        break;
+    case PEAL_EVENT_GOAWAY:
+        peal_render_u64(out, ",\"in_ms\":", e->in_ms);
+        peal_render_u64(out, ",\"spread_ms\":", e->spread_ms);
         break;
     case PEAL_EVENT_ERROR:
         add_error(out, e);

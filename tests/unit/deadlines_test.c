@@ -90,6 +90,17 @@ static void deadlines_beyond_what_fits_are_far_away(void **state)
     peal_deadlines_fini(&w->d);
 }
 
+static void deadlines_say_what_is_left(void **state)
+{
+    struct world *w = *state;
+    peal_deadline_set(&w->d, &w->wheel, PEAL_DUE_DRAIN, START_MS, 1000);
+    uint64_t at_ms = (uint64_t)w->d.ticks[PEAL_DUE_DRAIN] * PEAL_WHEEL_TICK_MS;
+    assert_int_equal(peal_deadline_left(&w->d, PEAL_DUE_DRAIN, at_ms - 400), 400);
+    assert_int_equal(peal_deadline_left(&w->d, PEAL_DUE_DRAIN, at_ms), 0);
+    assert_int_equal(peal_deadline_left(&w->d, PEAL_DUE_DRAIN, at_ms + 1), 0);
+    peal_deadlines_fini(&w->d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +108,7 @@ int main(void)
         cmocka_unit_test_setup(deadlines_are_never_early_and_at_most_a_tick_late, setup),
         cmocka_unit_test_setup(deadlines_set_again_move, setup),
         cmocka_unit_test_setup(deadlines_cleared_do_not_fire, setup),
+        cmocka_unit_test_setup(deadlines_say_what_is_left, setup),
         cmocka_unit_test_setup(deadlines_beyond_what_fits_are_far_away, setup),
     };
     return cmocka_run_group_tests_name("deadlines", tests, NULL, NULL);

@@ -898,6 +898,47 @@ static void http_api_connection_is_kept_alive(void **state)
     wait_for_close(c);
 }
 
+static void http_leaving_answers_close_and_is_not_ready(void **state)
+{
+    struct world *w = *state;
+    _Atomic bool leaving = false;
+    w->shared.draining = &leaving;
+    struct client *c = client_open(w, true);
+    assert_int_equal(ask(c, "GET /readyz HTTP/1.1\r\n" HOST "\r\n"), 200);
+    assert_false(is_close());
+    leaving = true;
+    assert_int_equal(ask(c, post("/v1/publish", AUTH, BODY)), 200);
+    assert_true(is_close());
+    wait_for_close(c);
+    assert_int_equal(once(w, true, "GET /readyz HTTP/1.1\r\n" HOST "\r\n"), 503);
+    assert_int_equal(once(w, true, "GET /livez HTTP/1.1\r\n" HOST "\r\n"), 200);
+    w->shared.draining = NULL;
+}
+
+static void http_drain_closes_who_is_idle_and_lets_the_others_end(void **state)
+{
+    struct world *w = *state;
+    assert_false(peal_http_busy(w->http));
+    struct client *idle = client_open(w, true);
+    struct client *fresh = client_open(w, true);
+    struct client *asking = client_open(w, true);
+    assert_int_equal(ask(idle, "GET /livez HTTP/1.1\r\n" HOST "\r\n"), 200);
+    assert_int_equal(ask(asking, "GET /livez HTTP/1.1\r\n" HOST "\r\n"), 200);
+    /* On its way when the others are sent off, and not looked at yet. */
+    asking->in.size = 0;
+    static const char request[] = "GET /livez HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n";
+    client_send(asking, request, sizeof request - 1);
+    peal_http_drain(w->http);
+    wait_for_close(idle);
+    wait_for_close(asking);
+    assert_true(parse_response(asking, false, &last));
+    assert_int_equal(last.status, 200);
+    assert_true(peal_http_busy(w->http));
+    assert_int_equal(ask(fresh, "GET /livez HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n"), 200);
+    wait_for_close(fresh);
+    assert_false(peal_http_busy(w->http));
+}
+
 enum { QUICK_ROUNDS = 20000 };
 
 struct quick {
@@ -1094,6 +1135,8 @@ int main(void)
         TEST(http_upgrade_after_a_first_request_is_refused),
         TEST(http_smuggled_request_is_never_answered),
         TEST(http_api_connection_is_kept_alive),
+        TEST(http_leaving_answers_close_and_is_not_ready),
+        TEST(http_drain_closes_who_is_idle_and_lets_the_others_end),
         TEST(http_quick_client_is_never_cut_off),
         TEST(http_request_in_single_bytes_is_answered),
         TEST(http_large_body_and_large_answer_pass),

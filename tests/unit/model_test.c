@@ -581,7 +581,7 @@ static void move_some(struct sim *s, size_t most)
         if (chance(s, 50)) peal_uplink_flush(node->uplink);
         for (int h = 0; h < HUBS; h++) {
             for (size_t i = 0; i < most && take(&node->hubs[h].mails, &item); i++)
-                assert_false(peal_hub_on_mail(&node->hubs[h].hub, item.at));
+                peal_hub_on_mail(&node->hubs[h].hub, item.at);
             if (chance(s, 70)) peal_hub_end_turn(&node->hubs[h].hub);
         }
     }
