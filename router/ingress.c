@@ -30,6 +30,7 @@ enum {
     TICK_MS = 250,         /* longest wait, so that beats are on time */
     SEND_HWM = 10000,      /* messages per peer */
     LINGER_MS = 1000,      /* for answers under way when the router stops */
+    LAST_MS = 250,         /* for what had arrived when it was told to stop */
     MAILBOX_SLOTS = 16384, /* see the assertions: results always find room */
 };
 _Static_assert((int)MAILBOX_SLOTS >= (int)PEAL_STORE_OPS_MAX, "every operation has room");
@@ -220,6 +221,24 @@ static void turn(struct peal_ingress *in, bool wait)
     peal_shard_flush(in->shard);
 }
 
+static bool has_input(void *socket)
+{
+    int events = 0;
+    size_t size = sizeof events;
+    return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN) != 0;
+}
+
+/* Takes what had arrived before the stop, but does not run after a publisher that never ends. What
+ * is left in the sockets then was not acknowledged to anybody. The doors stay bound until all is
+ * answered: zmq_unbind would also cut who is connected, and with them the answers (libzmq 4.3.4).
+ */
+static void take_last(struct peal_ingress *in)
+{
+    uint64_t end_ms = peal_clock_mono_ms() + LAST_MS;
+    while (peal_clock_mono_ms() < end_ms && (has_input(in->rpc) || has_input(in->pull)))
+        turn(in, peal_shard_waiting(in->shard) > 0); /* the store is then the one to wait for */
+}
+
 static void *ingress_run(void *arg)
 {
     struct peal_ingress *in = arg;
@@ -227,6 +246,7 @@ static void *ingress_run(void *arg)
     peal_metrics_thread_start();
     while (!atomic_load(&in->stopping))
         turn(in, true);
+    take_last(in);
     /* What the store has taken is finished and answered; nothing new is read. */
     while (peal_shard_waiting(in->shard) > 0) {
         zmq_pollitem_t item = {NULL, in->done.fd, ZMQ_POLLIN, 0};

@@ -29,7 +29,9 @@ struct peal_ingress_inproc {
 enum peal_err peal_ingress_start(const struct peal_config *config, void *zmq,
                                  const struct peal_ingress_inproc *inproc,
                                  struct peal_ingress **out, char *why, size_t why_size);
-/* Closes the doors, finishes what the store has taken, answers it, and frees everything. */
+/* Takes what has arrived already (for a quarter of a second at most), reads no more, finishes
+ * what the store has taken, answers it, and frees everything. What is still in the sockets' buffers
+ * is dropped: it was not acknowledged. */
 void peal_ingress_stop(struct peal_ingress *in);
 /* The endpoints as bound, with real port numbers. */
 const char *peal_ingress_pull(const struct peal_ingress *in);
