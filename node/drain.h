@@ -11,7 +11,7 @@
  *
  * Shape:  connections are told PEAL_DRAIN_AT_ONCE at a time, so that no turn is long.
  * Thread: the worker. Memory: embedded in struct peal_worker.
- * Source: docs/decisions/0009-a-node-leaves-in-slots.md. */
+ * Source: docs/decisions/0010-a-node-leaves-in-slots.md. */
 #ifndef PEAL_NODE_DRAIN_H
 #define PEAL_NODE_DRAIN_H
 
