@@ -85,6 +85,11 @@ struct peal_config_router {
     char *rpc;
 };
 
+/* A relay, as nodes see it. */
+struct peal_config_via {
+    struct peal_strings xpub; /* an endpoint per router, in their order */
+};
+
 struct peal_config {
     bool dev;         /* set by `peal dev` before loading: other defaults for routes and groups */
     char *listen;     /* host:port, [ipv6]:port; port 0 asks the kernel */
@@ -105,10 +110,14 @@ struct peal_config {
         size_t key_count;
     } auth;
     struct peal_config_router doors; /* what a router binds */
+    /* What a relay binds: an endpoint per router, in their order; empty: doors.xpub, for one. */
+    struct peal_strings relay_doors;
     struct {
         char *self; /* index as text, or "auto": the number at the end of the host name */
         struct peal_config_router *routers;
         size_t router_count;
+        struct peal_config_via *via; /* relays; none: nodes connect to the routers' xpub */
+        size_t via_count;
     } cluster;
     bool default_routes;              /* default true: /v1/ws (and / in dev) come last */
     struct peal_config_route *routes; /* the default ones are appended by loading */

@@ -72,6 +72,13 @@ const char *peal_config_check_door(const char *text)
     return peal_config_check_endpoint(plain) == NULL ? NULL : "is not tcp://host:port";
 }
 
+bool peal_config_any_port(const char *door)
+{
+    size_t size = strlen(door);
+    return strncmp(door, "tcp://", 6) == 0 &&
+           (strcmp(door + size - 2, ":*") == 0 || strcmp(door + size - 2, ":0") == 0);
+}
+
 const char *peal_config_check_self(const char *text)
 {
     size_t size = strlen(text);

@@ -6,6 +6,8 @@
 #ifndef PEAL_BASE_CONFIG_CHECK_H
 #define PEAL_BASE_CONFIG_CHECK_H
 
+#include <stdbool.h>
+
 #include "base/span.h"
 
 /* Every text: UTF-8 without characters that could not be printed and read again. */
@@ -19,6 +21,9 @@ const char *peal_config_check_path(const char *text);     /* of a route */
 const char *peal_config_check_template(const char *text); /* of a group to join */
 const char *peal_config_check_pattern(const char *text);  /* of group names */
 const char *peal_config_check_origin(const char *text);
+
+/* A TCP door whose port the kernel chooses? The text has passed the check above. */
+bool peal_config_any_port(const char *door);
 
 /* The next {name} at or behind *at, moving *at behind it; an absent span when there is none.
  * The text has passed one of the checks above. */

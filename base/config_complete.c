@@ -201,6 +201,33 @@ static void check_groups(struct peal_config_load *load)
     }
 }
 
+/* Which of two lists of doors goes with which router is said by their order alone. */
+static void check_doors(struct peal_config_load *load, const char *path,
+                        const struct peal_strings *doors, size_t router_count)
+{
+    if (doors->count != router_count)
+        peal_config_problem_at(load, path, "has %zu door%s for %zu router%s", doors->count,
+                               doors->count == 1 ? "" : "s", router_count,
+                               router_count == 1 ? "" : "s");
+    for (size_t i = 0; i < doors->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(doors->at[i], doors->at[j]) == 0 && !peal_config_any_port(doors->at[i]))
+                peal_config_problem_at(load, path, "has %s twice", doors->at[i]);
+}
+
+static void check_relays(struct peal_config_load *load)
+{
+    const struct peal_config *config = load->config;
+    size_t count = config->cluster.router_count == 0 ? 1 : config->cluster.router_count;
+    if (config->relay_doors.count > 0)
+        check_doors(load, "doors.relay", &config->relay_doors, count);
+    for (size_t i = 0; i < config->cluster.via_count; i++) {
+        char path[PEAL_CONFIG_PATH_MAX];
+        snprintf(path, sizeof path, "cluster.via.%zu.xpub", i);
+        check_doors(load, path, &config->cluster.via[i].xpub, count);
+    }
+}
+
 static void check_cluster(struct peal_config_load *load)
 {
     const struct peal_config *config = load->config;
@@ -327,6 +354,7 @@ void peal_config_complete(struct peal_config_load *load)
     complete_routes(load);
     check_groups(load);
     check_cluster(load);
+    check_relays(load);
     if (load->err != PEAL_OK) return;
     add_default_route(load);
     add_groups(load);

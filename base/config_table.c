@@ -15,6 +15,7 @@
 #define GROUP(field)  offsetof(struct peal_config_group, field)
 #define KEY(field)    offsetof(struct peal_config_key, field)
 #define ROUTER(field) offsetof(struct peal_config_router, field)
+#define VIA(field)    offsetof(struct peal_config_via, field)
 #define LIST(at, number)                                                                           \
     AT(at), .count_offset = AT(number), .size = sizeof *((struct peal_config *)0)->at
 #define KIB      ((uint64_t)1024)
@@ -148,6 +149,8 @@ const struct peal_option peal_options[] = {
      .check = peal_config_check_door, .help = "Where a router hands messages to nodes"},
     {"doors.rpc", TEXT, AT(doors.rpc), .fallback = "tcp://127.0.0.1:7802",
      .check = peal_config_check_door, .help = "Where a router answers nodes and publishers"},
+    {"doors.relay", TEXTS, AT(relay_doors), .max = PEAL_SLOTS, .check = peal_config_check_door,
+     .help = "Relays: one door per router, in their order; with one router doors.xpub will do"},
 
     {"cluster.self", TEXT, AT(cluster.self), .fallback = "0", .check = peal_config_check_self,
      .help = "Routers: own index in the list; auto is the number at the end of the host name"},
@@ -159,6 +162,10 @@ const struct peal_option peal_options[] = {
      .required = true, .help = "The same of doors.xpub"},
     {"cluster.routers.*.rpc", TEXT, ROUTER(rpc), .check = peal_config_check_door, .required = true,
      .help = "The same of doors.rpc"},
+    {"cluster.via", PEAL_OPTION_LIST, LIST(cluster.via, cluster.via_count), .max = 64,
+     .help = "Nodes: relays, one of which is used instead of the routers' xpub; empty: none"},
+    {"cluster.via.*.xpub", TEXTS, VIA(xpub), .max = PEAL_SLOTS, .check = peal_config_check_door,
+     .help = "doors.relay of that relay as seen by nodes, in the order of the routers"},
 
     {"default_routes", BOOL, AT(default_routes), .fallback = "true",
      .help = "Adds /v1/ws behind the routes given"},

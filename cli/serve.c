@@ -21,6 +21,7 @@
 #include "node/outq.h"
 #include "node/secrets.h"
 #include "router/ingress.h"
+#include "router/relay.h"
 
 enum { LINK_WAIT_MS = 5000, LINK_STEP_MS = 10, DRAIN_STEP_MS = 50 };
 
@@ -44,6 +45,7 @@ struct server {
     bool key_made; /* the API key is one of ours, and may be shown */
     void *zmq;
     struct peal_ingress *ingress;
+    struct peal_relay *relay;
     struct peal_node *node;
     struct peal_status *status;
     char why[400];
@@ -171,6 +173,13 @@ static enum peal_err start_router(struct server *s)
     return err;
 }
 
+static enum peal_err start_relay(struct server *s)
+{
+    enum peal_err err = peal_status_start(s->config->api.listen, &s->status, s->why, sizeof s->why);
+    if (err != PEAL_OK) return err;
+    return peal_relay_start(s->config, s->zmq, s->status, &s->relay, s->why, sizeof s->why);
+}
+
 static enum peal_err start_node(struct server *s)
 {
     struct peal_node_options o = {.config = s->config, .zmq = s->zmq};
@@ -190,6 +199,7 @@ static enum peal_err start_node(struct server *s)
 static void stop(struct server *s)
 {
     peal_node_stop(s->node);
+    peal_relay_stop(s->relay); /* it tells the status whether it is ready */
     peal_status_stop(s->status);
     peal_ingress_stop(s->ingress);
     if (s->zmq != NULL) peal_bus_context_free(s->zmq);
@@ -238,7 +248,7 @@ static void print_where(const struct server *s)
         printf("peal: api http://%s:%u/\n", shown_host(s->config->api.listen, host, sizeof host),
                peal_node_api_port(s->node));
     } else {
-        printf("peal: ready router\n");
+        printf("peal: ready %s\n", s->relay != NULL ? "relay" : "router");
         printf("peal: api http://%s:%u/\n", shown_host(s->config->api.listen, host, sizeof host),
                peal_status_port(s->status));
     }
@@ -246,6 +256,9 @@ static void print_where(const struct server *s)
         printf("peal: doors pull=%s rpc=%s xpub=%s\n", peal_ingress_pull(s->ingress),
                peal_ingress_rpc(s->ingress),
                s->node != NULL ? inproc_xpub : peal_ingress_xpub(s->ingress));
+    for (size_t i = 0; s->relay != NULL && i < peal_relay_doors(s->relay); i++)
+        printf("%s%s", i == 0 ? "peal: doors xpub=" : ",", peal_relay_door(s->relay, i));
+    if (s->relay != NULL) printf("\n");
     fflush(stdout);
 }
 
@@ -295,6 +308,7 @@ static int serve(struct server *s)
         if (s->zmq == NULL) err = PEAL_ENOMEM;
     }
     if (err == PEAL_OK && s->what->router) err = start_router(s);
+    if (err == PEAL_OK && s->what->relay) err = start_relay(s);
     if (err == PEAL_OK && s->what->node) err = start_node(s);
     if (err != PEAL_OK) {
         int code = fail(err, s->why);

@@ -1,4 +1,5 @@
-/* cli/serve.h: what the verbs that run a server have in common: `peal dev`, `node`, `router`.
+/* cli/serve.h: what the verbs that run a server have in common: `peal dev`, `node`, `router`,
+ * `relay`.
  *
  * Options, configuration, secrets, start and stop in the right order, signals, and the lines
  * on stdout that say where everything listens. */
@@ -11,6 +12,7 @@ struct peal_serve {
     const char *usage;
     bool dev;    /* defaults and secrets of `peal dev` */
     bool router; /* this process is a router */
+    bool relay;  /* this process is a relay, and nothing else */
     bool node;   /* this process is a node; with router: over inproc */
 };
 

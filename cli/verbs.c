@@ -6,6 +6,7 @@ const struct peal_verb peal_verbs[] = {
     {"dev", peal_verb_dev, "run everything in one process, with a demo page"},
     {"node", peal_verb_node, "run a node, which browsers connect to"},
     {"router", peal_verb_router, "run a router, which numbers and stores messages"},
+    {"relay", peal_verb_relay, "run a relay, which hands on what routers send to nodes"},
     {"pub", peal_verb_pub, "publish one message to a group or a user"},
     {"sub", peal_verb_sub, "print what arrives for groups or a user"},
     {"inbox", peal_verb_inbox, "print the stored messages of a user"},

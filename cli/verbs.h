@@ -23,6 +23,7 @@ const struct peal_verb *peal_verb_find(const char *name);
 int peal_verb_dev(int argc, char **argv);
 int peal_verb_node(int argc, char **argv);
 int peal_verb_router(int argc, char **argv);
+int peal_verb_relay(int argc, char **argv);
 int peal_verb_pub(int argc, char **argv);
 int peal_verb_sub(int argc, char **argv);
 int peal_verb_inbox(int argc, char **argv);

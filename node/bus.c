@@ -26,6 +26,7 @@ enum {
 struct router_sockets {
     void *xsub;
     void *dealer;
+    size_t via; /* the relay that xsub is connected to, of config->cluster.via */
 };
 
 struct peal_bus {
@@ -35,6 +36,10 @@ struct peal_bus {
     struct peal_mailbox orders;
     struct peal_mailbox *workers[PEAL_WORKERS_MAX];
     struct peal_uplink *uplink;
+    const struct peal_config *config;
+    void *zmq;
+    const char *inproc_xpub;
+    char topic[PEAL_TOPIC_SIZE];
     size_t router_count;
     struct router_sockets routers[];
 };
@@ -69,6 +74,89 @@ enum peal_err peal_bus_order(struct peal_bus *bus, struct peal_order *order)
 void peal_bus_wake(struct peal_bus *bus)
 {
     peal_mailbox_wake(&bus->orders);
+}
+
+/* ---- sockets --------------------------------------------------------------------------------- */
+
+static void set_int(void *socket, int option, int value)
+{
+    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
+    PEAL_ASSERT(rc == 0); /* constants of ours */
+}
+
+static void *open_socket(void *zmq, int type, const char *endpoint, const char *topic, char *why,
+                         size_t why_size)
+{
+    void *socket = zmq_socket(zmq, type);
+    if (socket == NULL) {
+        snprintf(why, why_size, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
+        return NULL;
+    }
+    int64_t bytes_max = PEAL_WIRE_BYTES_MAX;
+    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
+    set_int(socket, ZMQ_LINGER, 0);
+    set_int(socket, ZMQ_SNDHWM, HWM);
+    set_int(socket, ZMQ_RCVHWM, HWM);
+    set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
+    set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
+    set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
+    set_int(socket, ZMQ_RECONNECT_IVL, 100);
+    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
+    set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
+    if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, topic, PEAL_TOPIC_SIZE);
+    if (zmq_connect(socket, endpoint) != 0) {
+        snprintf(why, why_size, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
+        zmq_close(socket);
+        return NULL;
+    }
+    if (type == ZMQ_XSUB) {
+        char own[1 + PEAL_TOPIC_SIZE];
+        own[0] = 1;
+        memcpy(own + 1, topic, PEAL_TOPIC_SIZE);
+        /* ZeroMQ keeps subscriptions and sends them again after a reconnect; these are two. */
+        static const char all[] = "\1" PEAL_TOPIC_ALL;
+        if (zmq_send(socket, own, sizeof own, 0) < 0 ||
+            zmq_send(socket, all, sizeof all - 1, 0) < 0)
+            peal_log(PEAL_LOG_ERROR, "bus.subscribe_failed", "error=%s", zmq_strerror(errno));
+    }
+    return socket;
+}
+
+/* Where the batches of a router come from: itself, or one of the relays. */
+static const char *xpub_of(const struct peal_bus *bus, size_t link)
+{
+    const struct peal_config *c = bus->config;
+    if (bus->inproc_xpub != NULL) return bus->inproc_xpub;
+    if (c->cluster.via_count == 0) return c->cluster.routers[link].xpub;
+    return c->cluster.via[bus->routers[link].via].xpub.at[link];
+}
+
+/* The router was not heard by its relay for too long: from now on by the next one. What the old
+ * one may still have is not read any more, so nothing comes twice and nothing out of order. */
+static void detour(struct peal_bus *bus, size_t link)
+{
+    struct router_sockets *r = &bus->routers[link];
+    char why[300];
+    size_t before = r->via;
+    r->via = (before + 1) % bus->config->cluster.via_count;
+    void *xsub = open_socket(bus->zmq, ZMQ_XSUB, xpub_of(bus, link), bus->topic, why, sizeof why);
+    if (xsub == NULL) {
+        peal_log(PEAL_LOG_ERROR, "link.detour_failed", "link=%zu why=\"%s\"", link, why);
+        r->via = before;
+        return;
+    }
+    peal_count(PEAL_M_LINK_DETOURS, 1);
+    peal_log(PEAL_LOG_WARN, "link.detour", "link=%zu via=%zu endpoint=%s", link, r->via,
+             xpub_of(bus, link));
+    zmq_close(r->xsub);
+    r->xsub = xsub;
+}
+
+static void try_detours(struct peal_bus *bus)
+{
+    if (bus->inproc_xpub != NULL || bus->config->cluster.via_count < 2) return;
+    for (size_t i = 0; i < bus->router_count; i++)
+        if (peal_uplink_detour(bus->uplink, i)) detour(bus, i);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -116,8 +204,21 @@ static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
         take_socket(bus, i, false);
     }
     peal_uplink_on_tick(bus->uplink);
+    try_detours(bus);
     peal_uplink_flush(bus->uplink);
     atomic_store(bus->ready, peal_uplink_ready(bus->uplink));
+}
+
+/* Anew for every turn, because a detour changes a socket. */
+static int fill_items(const struct peal_bus *bus, zmq_pollitem_t *items)
+{
+    int count = 0;
+    items[count++] = (zmq_pollitem_t){NULL, bus->orders.fd, ZMQ_POLLIN, 0};
+    for (size_t i = 0; i < bus->router_count; i++) {
+        items[count++] = (zmq_pollitem_t){bus->routers[i].xsub, 0, ZMQ_POLLIN, 0};
+        items[count++] = (zmq_pollitem_t){bus->routers[i].dealer, 0, ZMQ_POLLIN, 0};
+    }
+    return count;
 }
 
 static void *bus_run(void *arg)
@@ -126,15 +227,9 @@ static void *bus_run(void *arg)
     pthread_setname_np(pthread_self(), "bus");
     peal_metrics_thread_start();
     zmq_pollitem_t items[1 + 2 * ROUTERS_MAX];
-    int count = 0;
-    items[count++] = (zmq_pollitem_t){NULL, bus->orders.fd, ZMQ_POLLIN, 0};
-    for (size_t i = 0; i < bus->router_count; i++) {
-        items[count++] = (zmq_pollitem_t){bus->routers[i].xsub, 0, ZMQ_POLLIN, 0};
-        items[count++] = (zmq_pollitem_t){bus->routers[i].dealer, 0, ZMQ_POLLIN, 0};
-    }
     peal_uplink_set_time(bus->uplink, peal_clock_mono_ms());
     while (!atomic_load(&bus->stopping))
-        turn(bus, items, count);
+        turn(bus, items, fill_items(bus, items));
     return NULL;
 }
 
@@ -149,48 +244,6 @@ void peal_bus_context_free(void *zmq)
 {
     while (zmq_ctx_term(zmq) != 0 && errno == EINTR) {
     }
-}
-
-static void set_int(void *socket, int option, int value)
-{
-    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
-    PEAL_ASSERT(rc == 0); /* constants of ours */
-}
-
-static void *open_socket(void *zmq, int type, const char *endpoint, const char *topic, char *why,
-                         size_t why_size)
-{
-    void *socket = zmq_socket(zmq, type);
-    if (socket == NULL) {
-        snprintf(why, why_size, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
-        return NULL;
-    }
-    int64_t bytes_max = PEAL_WIRE_BYTES_MAX;
-    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
-    set_int(socket, ZMQ_LINGER, 0);
-    set_int(socket, ZMQ_SNDHWM, HWM);
-    set_int(socket, ZMQ_RCVHWM, HWM);
-    set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
-    set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
-    set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
-    set_int(socket, ZMQ_RECONNECT_IVL, 100);
-    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
-    set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
-    if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, topic, PEAL_TOPIC_SIZE);
-    if (zmq_connect(socket, endpoint) != 0) {
-        snprintf(why, why_size, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
-        zmq_close(socket);
-        return NULL;
-    }
-    if (type == ZMQ_XSUB) {
-        char own[1 + PEAL_TOPIC_SIZE];
-        own[0] = 1;
-        memcpy(own + 1, topic, PEAL_TOPIC_SIZE);
-        /* ZeroMQ keeps subscriptions and sends them again after a reconnect; these are two. */
-        if (zmq_send(socket, own, sizeof own, 0) < 0 || zmq_send(socket, "\1all", 4, 0) < 0)
-            peal_log(PEAL_LOG_ERROR, "bus.subscribe_failed", "error=%s", zmq_strerror(errno));
-    }
-    return socket;
 }
 
 static void bus_free(struct peal_bus *bus)
@@ -229,16 +282,19 @@ enum peal_err peal_bus_start(const struct peal_bus_options *options, struct peal
         bus->uplink = peal_uplink_new(&io, options->boot, router_count, options->worker_count);
         if (bus->uplink == NULL) err = PEAL_ENOMEM;
     }
-    char topic[PEAL_TOPIC_SIZE];
-    peal_topic_of(options->boot, topic);
+    bus->config = options->config;
+    bus->zmq = options->zmq;
+    bus->inproc_xpub = options->inproc_xpub;
+    peal_topic_of(options->boot, bus->topic);
     for (size_t i = 0; i < router_count && err == PEAL_OK; i++) {
-        const struct peal_config_router *at = &options->config->cluster.routers[i];
-        const char *xpub = inproc ? options->inproc_xpub : at->xpub;
-        const char *rpc = inproc ? options->inproc_rpc : at->rpc;
+        const char *rpc = inproc ? options->inproc_rpc : options->config->cluster.routers[i].rpc;
         struct router_sockets *r = &bus->routers[i];
-        r->xsub = open_socket(options->zmq, ZMQ_XSUB, xpub, topic, why, why_size);
+        /* Nodes spread over the relays by their boot ids, which are random. */
+        if (options->config->cluster.via_count > 0)
+            r->via = options->boot % options->config->cluster.via_count;
+        r->xsub = open_socket(options->zmq, ZMQ_XSUB, xpub_of(bus, i), bus->topic, why, why_size);
         if (r->xsub != NULL)
-            r->dealer = open_socket(options->zmq, ZMQ_DEALER, rpc, topic, why, why_size);
+            r->dealer = open_socket(options->zmq, ZMQ_DEALER, rpc, bus->topic, why, why_size);
         if (r->dealer == NULL) err = PEAL_ECONFIG;
     }
     if (err == PEAL_OK && pthread_create(&bus->thread, NULL, bus_run, bus) != 0) err = PEAL_ENOMEM;

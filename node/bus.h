@@ -1,8 +1,9 @@
 /* node/bus.h: the thread of a node that talks to routers; the node's only ZeroMQ.
  *
  * Per router one XSUB (topics: this node's boot id and `all`) and one DEALER whose routing id
- * is the same topic. Orders come in through a mailbox, letters go out to the workers' mailboxes;
- * what they mean is known by node/uplink.c.
+ * is the same topic. Where there are relays (cluster.via) the XSUB is connected to one of them,
+ * and to the next one when the router is not heard by it any more. Orders come in through a
+ * mailbox, letters go out to the workers' mailboxes; what they mean is known by node/uplink.c.
  *
  * Thread: start and stop in main, order from any worker, the rest in the thread it starts. */
 #ifndef PEAL_NODE_BUS_H

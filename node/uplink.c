@@ -16,6 +16,7 @@ enum {
     SYNC_PAGE = 1000,     /* groups per SYNC frame */
     SYNC_RETRY_MS = 2000, /* a sync that nobody confirmed is sent again */
     SEND_BYTES = 65536,   /* what waits for a router is sent when it has so many */
+    LATE_MS = 60000,      /* so long after a router's restart its former life is not believed */
     AHEAD = 16,           /* messages whose groups are fetched into the cache at once */
 };
 
@@ -24,6 +25,9 @@ struct link {
     uint64_t boot;
     uint64_t seq;
     uint64_t heard_ms;
+    uint64_t old_boot; /* of the life before, until old_until_ms */
+    uint64_t old_until_ms;
+    uint64_t tried_ms;      /* when another way was last tried; 0 = nobody has asked yet */
     uint64_t sync;          /* number of the last SYNC */
     bool sync_waits;        /* and it was not confirmed yet */
     uint64_t sync_ms;       /* when it was sent */
@@ -500,38 +504,75 @@ static void on_entries(struct peal_uplink *up, size_t link, const struct peal_sp
     }
 }
 
-void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span bytes)
+/* A relay that slept still has what a router said long ago, and the node may have heard what came
+ * after that by another way. To take it for news would turn positions back. */
+static bool is_late(const struct link *l, const struct peal_frame *batch, uint64_t now_ms)
+{
+    if (batch->boot != l->boot) return batch->boot == l->old_boot && now_ms < l->old_until_ms;
+    return batch->entries.count > 0 ? batch->seq <= l->seq : batch->seq < l->seq;
+}
+
+static void note_boot(struct peal_uplink *up, size_t link, uint64_t boot)
 {
     struct link *l = &up->links[link];
-    struct peal_frame batch;
-    if (peal_frame_decode(bytes, &batch) != PEAL_OK || batch.type != PEAL_F_BATCH) {
-        peal_log(PEAL_LOG_ERROR, "link.bad_batch", "link=%zu", link);
-        l->up = false;
+    if (l->boot == boot) return;
+    peal_log(PEAL_LOG_INFO, "link.boot", "link=%zu boot=%016llx", link, (unsigned long long)boot);
+    l->up = false;
+    l->old_boot = l->boot;
+    l->old_until_ms = up->now_ms + LATE_MS;
+    l->boot = boot;
+}
+
+/* A relay had lost the router and has it again, and with it perhaps something of ours. This only
+ * saves the time until the next beat, which tells for sure: a link that is down waits for that
+ * beat, and one whose sync is under way is being repaired already. */
+static void on_relinked(struct peal_uplink *up, size_t link, const struct peal_frame *relinked)
+{
+    const struct link *l = &up->links[link];
+    if (!l->up || l->sync_waits) return;
+    peal_log(PEAL_LOG_INFO, "link.relinked", "link=%zu relay=%016llx count=%llu", link,
+             (unsigned long long)relinked->boot, (unsigned long long)relinked->seq);
+    sync_link(up, link);
+}
+
+static void on_batch(struct peal_uplink *up, size_t link, const struct peal_frame *batch)
+{
+    struct link *l = &up->links[link];
+    if (is_late(l, batch, up->now_ms)) {
+        peal_count(PEAL_M_LINK_LATE, 1);
         return;
     }
-    bool entries = batch.entries.count > 0;
-    bool known = l->boot == batch.boot;
-    if (known && batch.seq != l->seq + (entries ? 1 : 0)) {
+    uint64_t expected = l->seq + (batch->entries.count > 0 ? 1 : 0);
+    if (l->boot == batch->boot && batch->seq != expected) {
         peal_count(PEAL_M_LINK_JUMPS, 1);
         peal_log(PEAL_LOG_WARN, "link.jump", "link=%zu expected=%llu got=%llu", link,
-                 (unsigned long long)l->seq + (entries ? 1 : 0), (unsigned long long)batch.seq);
+                 (unsigned long long)expected, (unsigned long long)batch->seq);
         l->up = false;
     }
-    if (!known) {
-        peal_log(PEAL_LOG_INFO, "link.boot", "link=%zu boot=%016llx", link,
-                 (unsigned long long)batch.boot);
-        l->up = false;
-    }
-    l->boot = batch.boot;
-    l->seq = batch.seq;
+    note_boot(up, link, batch->boot);
+    l->seq = batch->seq;
     l->heard_ms = up->now_ms;
-    for (size_t i = 0; i < batch.entries.count; i += AHEAD) {
-        size_t left = batch.entries.count - i;
-        on_entries(up, link, &batch.entries.at[i], left < AHEAD ? left : AHEAD);
+    for (size_t i = 0; i < batch->entries.count; i += AHEAD) {
+        size_t left = batch->entries.count - i;
+        on_entries(up, link, &batch->entries.at[i], left < AHEAD ? left : AHEAD);
     }
-    peal_frame_fini(&batch);
     if (!l->up) sync_link(up, link);
     tell_links(up);
+}
+
+void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span bytes)
+{
+    struct peal_frame frame;
+    enum peal_err err = peal_frame_decode(bytes, &frame);
+    if (err == PEAL_OK && frame.type == PEAL_F_BATCH) {
+        on_batch(up, link, &frame);
+    } else if (err == PEAL_OK && frame.type == PEAL_F_RELINKED) {
+        on_relinked(up, link, &frame);
+    } else {
+        peal_log(PEAL_LOG_ERROR, "link.bad_batch", "link=%zu", link);
+        up->links[link].up = false;
+    }
+    if (err == PEAL_OK) peal_frame_fini(&frame);
 }
 
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes)
@@ -691,6 +732,16 @@ void peal_uplink_on_tick(struct peal_uplink *up)
     if (up->now_ms < up->beat_due_ms) return;
     up->beat_due_ms = up->now_ms + PEAL_BEAT_MS;
     check_links(up);
+}
+
+bool peal_uplink_detour(struct peal_uplink *up, size_t link)
+{
+    struct link *l = &up->links[link];
+    if (l->tried_ms == 0) l->tried_ms = up->now_ms;
+    uint64_t since_ms = l->heard_ms > l->tried_ms ? l->heard_ms : l->tried_ms;
+    if (up->now_ms - since_ms <= PEAL_BEAT_LOST_MS) return false;
+    l->tried_ms = up->now_ms;
+    return true;
 }
 
 void peal_uplink_flush(struct peal_uplink *up)

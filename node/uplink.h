@@ -5,6 +5,9 @@
  * boot id or silence the link is not trusted until a SYNC, in which the node names every group
  * it holds there; the router answers the true position of those that differ.
  *
+ * What is late counts for nothing: a batch at or before the last one, or of a life of the router
+ * that has ended. With relays in between it may come.
+ *
  * The uplink remembers the newest position of each group, so that a second worker of this
  * node can join without asking the router. Inboxes are always asked for: their counts live
  * there. Workers check for themselves that offsets follow on.
@@ -44,11 +47,14 @@ void peal_uplink_free(struct peal_uplink *up);
 void peal_uplink_set_time(struct peal_uplink *up, uint64_t now_ms);
 /* A worker's wish; the uplink takes it over. */
 void peal_uplink_on_order(struct peal_uplink *up, struct peal_order *order);
-/* A BATCH from the XSUB socket of link, and an answer from its DEALER. */
+/* A BATCH or RELINKED from the XSUB socket of link, and an answer from its DEALER. */
 void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span bytes);
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes);
 /* Beats, silence, joins that were not answered. At least every 250 ms. */
 void peal_uplink_on_tick(struct peal_uplink *up);
+/* True when the link has been silent for so long that another way to the router is to be tried,
+ * and then not again before that one has had as long. Asked after every tick where there is one. */
+bool peal_uplink_detour(struct peal_uplink *up, size_t link);
 /* Sends what waits for the routers and delivers the open mails. At the end of every turn. */
 void peal_uplink_flush(struct peal_uplink *up);
 /* True while every link is trusted. */

@@ -398,6 +398,7 @@ static const struct {
     FRAME(SKIP, F_group, F_from, F_to),
     FRAME(GAP, F_group, F_from, F_to, F_why),
     FRAME(SYNCED, F_seq),
+    FRAME(RELINKED, F_boot, F_seq),
 };
 #undef FRAME
 

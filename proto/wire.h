@@ -49,6 +49,8 @@ enum peal_frame_type {
     PEAL_F_GAP,  /* group from to why: lost */
     /* router -> node, ROUTER socket; here because numbers never change */
     PEAL_F_SYNCED, /* seq: the SYNC with this seq has been taken, to its last page */
+    /* relay -> node, topic `all`; never inside a BATCH */
+    PEAL_F_RELINKED, /* boot seq: the relay's seq-th connection to this router; only a hint */
     PEAL_FRAME_TYPES
 };
 
@@ -173,6 +175,9 @@ struct peal_wire_value {
 bool peal_wire_take(struct peal_span *rest, struct peal_wire_value *out);
 /* Takes a whole value and gives its bytes. False likewise. */
 bool peal_wire_skip(struct peal_span *rest, struct peal_span *value);
+
+/* The topic of what is for every node. */
+#define PEAL_TOPIC_ALL "all"
 
 /* XPUB topic and ZeroMQ routing id of a node: `n` and its boot id as 16 hex digits. */
 enum { PEAL_TOPIC_SIZE = 17 };

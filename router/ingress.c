@@ -305,6 +305,17 @@ static enum peal_err bind_at(void *socket, const char *key, const char *endpoint
     return PEAL_OK;
 }
 
+void peal_ingress_set_options(void *socket)
+{
+    set_link_options(socket);
+}
+
+enum peal_err peal_ingress_bind(void *socket, const char *key, const char *endpoint, char *bound,
+                                size_t bound_size, char *why, size_t why_size)
+{
+    return bind_at(socket, key, endpoint, bound, bound_size, why, why_size);
+}
+
 static enum peal_err open_sockets(struct peal_ingress *in, void *zmq,
                                   const struct peal_ingress_inproc *inproc, char *why,
                                   size_t why_size)

@@ -38,4 +38,11 @@ const char *peal_ingress_pull(const struct peal_ingress *in);
 const char *peal_ingress_rpc(const struct peal_ingress *in);
 const char *peal_ingress_xpub(const struct peal_ingress *in);
 
+/* For router/relay.c, whose sockets are of the same kind: the options that every socket of ours
+ * has, and binding with a sentence for people when that fails (PEAL_EINUSE, PEAL_EIO). `bound` gets
+ * the endpoint with the port that the kernel chose, or is NULL. */
+void peal_ingress_set_options(void *socket);
+enum peal_err peal_ingress_bind(void *socket, const char *key, const char *endpoint, char *bound,
+                                size_t bound_size, char *why, size_t why_size);
+
 #endif

@@ -206,7 +206,7 @@ class Peal:
         assert ready == 0, f"the first line on stdout is {self._out.lines[0]!r}"
         api = self._out.wait(lambda line: line.startswith("peal: api http://"), ready)
         where = self._out.lines[ready].split()[2]
-        if where != "router":
+        if where not in ("router", "relay"):
             self.url = where.rstrip("/")
             self.config["listen"] = self.url.split("://")[1]
         self.api_url = self._out.lines[api].split()[2].rstrip("/")
@@ -218,6 +218,11 @@ class Peal:
             # In one process the doors between its parts are no addresses to bind.
             tcp = {name: door for name, door in self.doors.items() if door.startswith("tcp://")}
             self.config["doors"] = {**self.config["doors"], **tcp}
+
+        if self.verb == "relay":
+            doors = self._out.wait(lambda line: line.startswith("peal: doors "), api)
+            self.doors = {"xpub": self._out.lines[doors].split("xpub=")[1].split(",")}
+            self.config["doors"] = {"relay": self.doors["xpub"]}
 
     @property
     def api(self):
