@@ -46,6 +46,14 @@
     X(LINK_SYNCS, counter, "peal_link_syncs_total", "Syncs sent to routers")                       \
     X(LINK_LATE, counter, "peal_link_late_total", "Batches of routers that came too late")         \
     X(LINK_DETOURS, counter, "peal_link_detours_total", "Times another relay was tried")           \
+    X(RELAY_FRAMES, counter, "peal_relay_frames_total", "Messages of routers handed to nodes")     \
+    X(RELAY_BYTES, counter, "peal_relay_bytes_total", "Bytes of them")                             \
+    X(RELAY_TOPICS, gauge, "peal_relay_subscriptions", "Topics subscribed to, over all routers")   \
+    X(RELAY_REFUSED, counter, "peal_relay_subscriptions_refused_total",                            \
+      "Subscriptions that are no topic or beyond the limit")                                       \
+    X(RELAY_UPLINKS, gauge, "peal_relay_uplinks", "Routers connected to")                          \
+    X(RELAY_RECONNECTS, counter, "peal_relay_reconnects_total",                                    \
+      "Connections to routers after the first of each")                                            \
     X(ACCEPTED, counter, "peal_publishes_accepted_total", "Publishes taken by the router")         \
     X(NUMBERED, counter, "peal_publishes_numbered_total", "Publishes given an offset")             \
     X(DUPLICATE, counter, "peal_publishes_duplicate_total", "Publishes seen before")               \
@@ -57,14 +65,7 @@
     X(ROUTER_DROPPED, counter, "peal_router_replies_dropped_total", "Replies to peers not there")  \
     X(NODES, gauge, "peal_router_nodes", "Nodes linked to this router")                            \
     X(GROUPS, gauge, "peal_router_groups", "Group entries in memory")                              \
-    X(RELAY_FRAMES, counter, "peal_relay_frames_total", "Messages of routers handed to nodes")     \
-    X(RELAY_BYTES, counter, "peal_relay_bytes_total", "Bytes of them")                             \
-    X(RELAY_TOPICS, gauge, "peal_relay_subscriptions", "Topics subscribed to, over all routers")   \
-    X(RELAY_REFUSED, counter, "peal_relay_subscriptions_refused_total",                            \
-      "Subscriptions that are no topic or beyond the limit")                                       \
-    X(RELAY_UPLINKS, gauge, "peal_relay_uplinks", "Routers connected to")                          \
-    X(RELAY_RECONNECTS, counter, "peal_relay_reconnects_total",                                    \
-      "Connections to routers after the first of each")                                            \
+    X(ROWS, gauge, "peal_router_rows", "Groups that nodes want, summed over nodes")                \
     X(STORED, counter, "peal_store_stored_total", "Messages committed")                            \
     X(SETTLED, counter, "peal_store_settled_total", "Messages removed because settled")            \
     X(EXPIRED, counter, "peal_store_expired_total", "Messages removed by TTL or age")              \

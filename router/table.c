@@ -182,6 +182,7 @@ enum peal_err peal_table_add_row(struct peal_group_entry *g, struct peal_node_en
     struct peal_row row = {node->number, node->group_count, node->sync_round};
     if (!reserve_group(node) || peal_rows_add(&g->rows, row) != PEAL_OK) return PEAL_ENOMEM;
     node->groups[node->group_count++] = g;
+    peal_count(PEAL_M_ROWS, 1);
     if (g->history == NULL) peal_list_remove(&g->aging); /* no longer idle */
     return PEAL_OK;
 }
@@ -194,6 +195,7 @@ void peal_table_remove_row(struct peal_table *t, struct peal_group_entry *g,
     uint32_t place = row->place;
     PEAL_ASSERT(node->groups[place] == g);
     peal_rows_remove(&g->rows, node->number);
+    peal_count(PEAL_M_ROWS, -1);
     /* The last one of the list takes the place. */
     struct peal_group_entry *last = node->groups[--node->group_count];
     if (last != g) {

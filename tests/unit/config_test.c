@@ -344,6 +344,45 @@ static void config_bad_numbers_are_refused(void **state)
         assert_refused(cases[i].yaml, cases[i].expected);
 }
 
+static void config_relay_and_its_nodes_list_a_door_per_router(void **state)
+{
+    (void)state;
+    static const char yaml[] = "cluster:\n"
+                               "  routers:\n"
+                               "    - {pull: 'tcp://a:1', xpub: 'tcp://a:2', rpc: 'tcp://a:3'}\n"
+                               "    - {pull: 'tcp://b:1', xpub: 'tcp://b:2', rpc: 'tcp://b:3'}\n"
+                               "  via:\n"
+                               "    - xpub: ['tcp://r:1', 'tcp://r:2']\n"
+                               "    - xpub: ['tcp://s:1', 'tcp://s:2']\n"
+                               "doors: {relay: ['tcp://*:*', 'tcp://*:*']}\n";
+    struct peal_config *config = load(yaml);
+    assert_int_equal(config->relay_doors.count, 2);
+    assert_string_equal(config->relay_doors.at[1], "tcp://*:*");
+    assert_int_equal(config->cluster.via_count, 2);
+    assert_int_equal(config->cluster.via[1].xpub.count, 2);
+    assert_string_equal(config->cluster.via[1].xpub.at[0], "tcp://s:1");
+    peal_config_free(config);
+}
+
+static void config_doors_that_do_not_match_the_routers_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml;
+        const char *expected;
+    } cases[] = {
+        {"doors: {relay: ['tcp://a:1', 'tcp://a:2']}", "doors.relay: has 2 doors for 1 router"},
+        {"doors: {relay: ['a:1']}", "does not begin with tcp://"},
+        {"cluster: {via: [{xpub: []}]}", "cluster.via.0.xpub: has 0 doors for 1 router"},
+        {"cluster: {via: [{xpub: ['tcp://r:1']}, {xpub: ['tcp://s:1', 'tcp://s:2']}]}",
+         "cluster.via.1.xpub: has 2 doors for 1 router"},
+        {"cluster: {via: [{xpub: ['tcp://r:1', 'tcp://r:1']}]}", "has tcp://r:1 twice"},
+        {"cluster: {via: [{rpc: 'tcp://r:1'}]}", "unknown key"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_refused(cases[i].yaml, cases[i].expected);
+}
+
 static void config_texts_of_bad_shape_are_refused(void **state)
 {
     (void)state;
@@ -763,6 +802,8 @@ int main(void)
         cmocka_unit_test(config_wrong_kind_is_refused),
         cmocka_unit_test(config_bad_numbers_are_refused),
         cmocka_unit_test(config_texts_of_bad_shape_are_refused),
+        cmocka_unit_test(config_relay_and_its_nodes_list_a_door_per_router),
+        cmocka_unit_test(config_doors_that_do_not_match_the_routers_are_refused),
         cmocka_unit_test(config_rules_that_contradict_are_refused),
         cmocka_unit_test(config_yaml_beyond_what_is_needed_is_refused),
         cmocka_unit_test(config_list_is_bounded),

@@ -326,6 +326,119 @@ static void uplink_new_life_of_the_router_leads_to_a_sync(void **state)
     assert_int_equal(w->posted[0][0]->frame.type, PEAL_F_AT);
 }
 
+/* RELINKED of a relay, as it comes on the topic `all`. */
+static void relinked(struct world *w, uint64_t count)
+{
+    struct peal_frame frame = {.type = PEAL_F_RELINKED, .boot = 77, .seq = count};
+    struct peal_buf buf = {0};
+    peal_frame_encode(&frame, &buf);
+    peal_uplink_on_batch(w->up, 0, peal_buf_span(&buf));
+    peal_uplink_flush(w->up);
+    peal_buf_fini(&buf);
+}
+
+static void uplink_relay_that_has_the_router_again_leads_to_one_sync(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    confirm(w, 1);
+    forget(w);
+    relinked(w, 2);
+    assert_int_equal(w->sent_count, 1);
+    assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
+    assert_int_equal(w->sent[0].positions.count, 1);
+    relinked(w, 3); /* while that sync is under way */
+    assert_int_equal(w->sent_count, 1);
+    confirm(w, 2);
+    relinked(w, 4);
+    assert_int_equal(w->sent_count, 2);
+    /* It says nothing of the sequence: what is next is next. */
+    forget(w);
+    message(w, 2, "room", 7, 41);
+    assert_int_equal(w->sent_count, 0);
+    assert_true(peal_uplink_ready(w->up));
+}
+
+static void uplink_relay_cannot_bring_up_a_link_whose_router_is_not_heard(void **state)
+{
+    struct world *w = *state;
+    relinked(w, 2); /* before anything was heard */
+    assert_int_equal(w->sent_count, 0);
+    assert_false(peal_uplink_ready(w->up));
+    batch(w, 5, 0, NULL);
+    confirm(w, 1);
+    pass(w, PEAL_BEAT_LOST_MS + 1);
+    assert_false(peal_uplink_ready(w->up));
+    forget(w);
+    relinked(w, 3);
+    assert_int_equal(w->sent_count, 0);
+    assert_false(peal_uplink_ready(w->up));
+    batch(w, 5, 0, NULL);
+    assert_true(peal_uplink_ready(w->up));
+}
+
+static void uplink_batch_that_comes_late_counts_for_nothing(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    message(w, 2, "room", 7, 41);
+    message(w, 3, "room", 7, 42);
+    forget(w);
+    message(w, 2, "room", 7, 41); /* by another way */
+    message(w, 3, "room", 7, 42);
+    batch(w, 5, 2, NULL);
+    assert_int_equal(w->posted_count[0], 0);
+    assert_int_equal(w->sent_count, 0);
+    message(w, 4, "room", 7, 43);
+    assert_int_equal(w->posted_count[0], 1);
+    /* Such beats are no sign of life either. */
+    pass(w, PEAL_BEAT_LOST_MS / 2);
+    batch(w, 5, 2, NULL);
+    pass(w, PEAL_BEAT_LOST_MS / 2 + 2);
+    assert_false(peal_uplink_ready(w->up));
+}
+
+static void uplink_former_life_of_a_router_is_not_believed_for_a_minute(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 9, NULL);
+    batch(w, 6, 0, NULL);
+    confirm(w, 2);
+    forget(w);
+    batch(w, 5, 10, NULL); /* a relay still had it */
+    assert_int_equal(w->sent_count, 0);
+    batch(w, 6, 0, NULL);
+    assert_int_equal(w->sent_count, 0);
+    /* If it is the one that lives after all, it is heard in the end. */
+    pass(w, 61000);
+    forget(w);
+    batch(w, 5, 10, NULL);
+    assert_int_equal(last_sent(w)->type, PEAL_F_SYNC);
+    assert_true(peal_uplink_ready(w->up));
+}
+
+static void uplink_wants_another_way_each_time_one_was_silent_for_too_long(void **state)
+{
+    struct world *w = *state;
+    assert_false(peal_uplink_detour(w->up, 0)); /* the first way has just begun */
+    pass(w, PEAL_BEAT_LOST_MS);
+    assert_false(peal_uplink_detour(w->up, 0));
+    pass(w, 1);
+    assert_true(peal_uplink_detour(w->up, 0));
+    assert_false(peal_uplink_detour(w->up, 0));
+    pass(w, PEAL_BEAT_LOST_MS);
+    assert_false(peal_uplink_detour(w->up, 0));
+    batch(w, 5, 0, NULL); /* this one is good */
+    pass(w, PEAL_BEAT_LOST_MS);
+    assert_false(peal_uplink_detour(w->up, 0));
+    pass(w, 1);
+    assert_true(peal_uplink_detour(w->up, 0));
+}
+
 static void uplink_silence_is_told_and_requests_fail_at_once(void **state)
 {
     struct world *w = *state;
@@ -714,6 +827,11 @@ int main(void)
         TEST(uplink_large_request_follows_what_waits_before_it),
         TEST(uplink_batch_that_cannot_be_sent_is_that_for_each_frame),
         TEST(uplink_sync_that_cannot_be_sent_is_tried_on_the_next_beat),
+        TEST(uplink_relay_that_has_the_router_again_leads_to_one_sync),
+        TEST(uplink_relay_cannot_bring_up_a_link_whose_router_is_not_heard),
+        TEST(uplink_batch_that_comes_late_counts_for_nothing),
+        TEST(uplink_former_life_of_a_router_is_not_believed_for_a_minute),
+        TEST(uplink_wants_another_way_each_time_one_was_silent_for_too_long),
     };
     return cmocka_run_group_tests_name("uplink", tests, NULL, NULL);
 }
