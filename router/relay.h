@@ -8,7 +8,7 @@
  * sequence, as without a relay. Joins and answers do not pass here.
  *
  * A pair per router, because the nodes have to know which router said what, and because a full
- * queue behind one router must not lose what another one said (decisions/0010).
+ * queue behind one router must not lose what another one said (decisions/0011).
  *
  * Thread: start and stop in main; everything else happens in the thread it starts.
  * Source: docs/ARCHITECTURE.md, "Relay". */
