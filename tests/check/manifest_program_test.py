@@ -304,7 +304,6 @@ def test_one_router_and_one_node_run_in_their_pods():
 
 
 @needs_namespaces
-@pytest.mark.skipif(not pending.knows_verb("relay"), reason="the program has no relays yet")
 def test_three_routers_a_relay_and_a_node_run_in_their_pods():
     _, report = run_overlay(ZONES)
     kinds = sorted(one["kind"] for one in report.values())

@@ -20,12 +20,8 @@ PENDING_KEYS = {
     "bus.key_file",
     "bus.peers_file",
     "cluster.routers.*.key",
-    "cluster.via.*.xpub.*",
-    "doors.relay.*",
-    "drain.settle",
-    "drain.spread",
 }
-PENDING_VERBS = {"keygen", "relay"}
+PENDING_VERBS = {"keygen"}
 
 # What `peal keygen FILE` makes: a pair of CURVE keys that only their owner can read.
 STAND_IN = """#!/usr/bin/python3
