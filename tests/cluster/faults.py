@@ -1,0 +1,297 @@
+"""tests/cluster/faults.py: the faults of the chaos runs, each with the figures it has to reach.
+
+A fault is a coroutine over a running Rig. It puts devices and publishers to work, breaks
+something again and again as its seed says, waits until everybody has caught up, and returns an
+Outcome: what the judge says of the history, and figures. Whoever runs it compares the figures
+with the failure matrix; the suite runs small forms, `./dev chaos` full ones.
+"""
+
+import asyncio
+import dataclasses
+import random
+import time
+
+from fleet import Device, Fleet
+from history import Closed, Degraded, Gap, History
+from judge import judge, summary
+from metrics import check_frames, read_metrics, total
+from publisher import ByDoor, ByHttp, Publisher, Publishers
+from slots import owner
+
+CATCH_UP_S = 20  # not a promise: who is not there then is told by the judge
+
+# From the failure matrix.
+OUTAGE_P99_S = 8
+SYNC_S = 3
+DEGRADED_S = 6
+HEALED_S = 3
+
+
+@dataclasses.dataclass
+class Outcome:
+    found: list  # violations
+    figures: dict
+    history: History
+
+    def check(self, **most):
+        """Fails on a violation, or when a figure is above what it may be at most."""
+        print(self.figures)
+        assert self.found == [], summary(self.found)
+        for name, bound in most.items():
+            assert self.figures[name] <= bound, (name, self.figures)
+
+
+@dataclasses.dataclass
+class Crowd:
+    """Who is there: each device has its inbox, a room that keeps history and one that does not."""
+
+    devices: int = 100
+    room: int = 20  # devices in one
+    publishers: int = 4
+    batch: int = 10
+    pause_s: float = 0.2
+
+    def rooms(self):
+        count = max(1, self.devices // self.room)
+        return [f"{kind}:{n}" for kind in ("room", "bare") for n in range(count)]
+
+    def inboxes(self):
+        return [f"user:dev{n}" for n in range(self.devices)]
+
+    def make_devices(self, urls):
+        count = max(1, self.devices // self.room)
+        return [
+            Device(f"dev{n}", urls[n % len(urls)], groups=[f"room:{n % count}", f"bare:{n % count}"])
+            for n in range(self.devices)
+        ]
+
+    def make_publishers(self, history, ways):
+        """ways: makes the way of publisher n. Half of each batch is stored, half live."""
+        groups, rooms = [], self.rooms()
+        for n, inbox in enumerate(self.inboxes()):
+            groups += [inbox, rooms[n % len(rooms)]] if n < len(rooms) else [inbox]
+        count = self.publishers
+        return [
+            Publisher(f"pub{n}", ways(n), history, groups[n::count], self.batch, self.pause_s)
+            for n in range(count)
+        ]
+
+
+def percentile(sorted_values, part):
+    if not sorted_values:
+        return 0.0
+    return sorted_values[min(len(sorted_values) - 1, int(len(sorted_values) * part))]
+
+
+async def finish(fleet, publishers, history, figures):
+    """The marks, the wait for everybody to have caught up, the verdict."""
+    marks = await publishers.stop()
+    began = time.monotonic()
+    try:
+        await fleet.catch_up(marks, CATCH_UP_S)
+    except TimeoutError as late:
+        figures["late"] = str(late)
+    figures["caught_up_s"] = round(time.monotonic() - began, 3)
+    history.clients = {device.name: list(device.events) for device in fleet.devices}
+    outages = history.outages()
+    figures.update(
+        acked=len(history.acked),
+        stored=sum(receipt.ack == "stored" for receipt in history.acked),
+        duplicates=sum(receipt.duplicate for receipt in history.acked),
+        frames=sum(map(len, history.clients.values())),
+        gaps=sum(len(device.events_of(Gap)) for device in fleet.devices),
+        outages=len(outages),
+        outage_p99_s=round(percentile(outages, 0.99), 3),
+        publish_max_s=round(max(each.slowest_s for each in publishers.publishers), 3),
+    )
+    return Outcome(judge(history), figures, history)
+
+
+async def check_counters(rig, seconds=10):
+    """What went in came out, or it is counted why not (G11). The devices have gone."""
+    deadline = time.monotonic() + seconds
+    for node in rig.nodes:
+        while True:
+            counted = await asyncio.to_thread(read_metrics, node)
+            if counted["peal_connections"] == 0:
+                break
+            assert time.monotonic() < deadline, "connections stay behind"
+            await asyncio.sleep(0.05)
+        check_frames(counted)
+    for router in rig.routers:
+        counted = await asyncio.to_thread(read_metrics, router)
+        ends = counted["peal_publishes_numbered_total"] + counted["peal_publishes_duplicate_total"]
+        ends += total(counted, "peal_publishes_refused_total")
+        assert counted["peal_publishes_accepted_total"] == ends, counted
+
+
+# ---- F1 --------------------------------------------------------------------------------------
+
+
+async def nodes_killed(rig, seed, crowd, kills, every_s):
+    """kill -9 of one node after the other behind rig.front; each is started again."""
+    source = random.Random(seed)
+    history = History()
+    devices = crowd.make_devices([rig.front.url])
+    async with Fleet(devices, seed) as fleet:
+        ways = lambda n: ByHttp(rig.api_urls, n)
+        async with Publishers(crowd.make_publishers(history, ways)) as publishers:
+            for _ in range(kills):
+                began = time.monotonic()
+                node = source.choice(rig.nodes)
+                await asyncio.to_thread(node.kill)
+                await asyncio.sleep(source.uniform(0, every_s / 4))
+                await asyncio.to_thread(node.start)
+                await asyncio.sleep(max(0, began + every_s - time.monotonic()))
+            outcome = await finish(fleet, publishers, history, {"kills": kills})
+    await check_counters(rig)
+    return outcome
+
+
+# ---- F2 --------------------------------------------------------------------------------------
+
+
+async def routers_killed(rig, seed, crowd, kills, long_every=10):
+    """kill -9 of routers 20 to 150 ms after they are up, under publishers at their doors.
+
+    Every long_every-th life lasts until the nodes have linked, so that they sync in between."""
+    source = random.Random(seed)
+    history = History()
+    devices = crowd.make_devices(rig.web_urls)
+    count = len(rig.routers)
+    groups = crowd.inboxes() + crowd.rooms()
+    publishers = []
+    for number, doors in enumerate(rig.doors):
+        mine = [group for group in groups if owner(group, count) == number]
+        for n in range(crowd.publishers):
+            way, part = ByDoor(doors["rpc"]), mine[n :: crowd.publishers]
+            name = f"pub{number}-{n}"
+            publishers.append(Publisher(name, way, history, part, crowd.batch, crowd.pause_s))
+    async with Fleet(devices, seed) as fleet:
+        async with Publishers(publishers) as running:
+            for kill in range(kills):
+                router = source.choice(rig.routers)
+                await asyncio.sleep(source.uniform(0.020, 0.150))
+                if kill % long_every == long_every - 1:
+                    await linked(rig, 10)
+                await asyncio.to_thread(router.kill)
+                await asyncio.to_thread(router.start)
+            outcome = await finish(fleet, running, history, {"kills": kills})
+    await check_counters(rig)
+    return outcome
+
+
+async def linked(rig, seconds):
+    """Waits until every node has a link to every router, as /readyz says."""
+    deadline = time.monotonic() + seconds
+    for node in rig.nodes:
+        while (await asyncio.to_thread(node.api.get, "/readyz")).status != 200:
+            assert time.monotonic() < deadline, "a node has no link"
+            await asyncio.sleep(0.02)
+
+
+async def many_groups_restored(rig, seed, groups, per_device=1000):
+    """A router that is killed gets its table back from one node that holds very many groups."""
+    router, node = rig.routers[0], rig.nodes[0]
+    names = [f"bulk:{n}" for n in range(groups)]
+    random.Random(seed).shuffle(names)
+    parts = [names[at : at + per_device] for at in range(0, groups, per_device)]
+    devices = [Device(f"dev{n}", node.url, groups=part) for n, part in enumerate(parts)]
+    rows = groups + len(devices)  # with the inboxes
+    history = History()
+    async with Fleet(devices, seed) as fleet:
+        await fleet.wait(lambda d: all(g in d.positions for g in d.groups), 60, "have joined")
+        await rows_are(router, rows, 10)
+        await asyncio.to_thread(router.kill)
+        await asyncio.to_thread(router.start)
+        began = time.monotonic()
+        await rows_are(router, rows, 30)
+        figures = {"restored_s": round(time.monotonic() - began, 3), "rows": rows}
+        # As many rows as the node holds, and every one of them is one of those.
+        publisher = Publisher("pub", ByHttp(rig.api_urls), history, names, batch=500)
+        async with Publishers([publisher]) as running:
+            outcome = await finish(fleet, running, history, figures)
+        assert len(history.acked) >= groups
+    await check_counters(rig)
+    return outcome
+
+
+async def rows_are(router, rows, seconds):
+    deadline = time.monotonic() + seconds
+    while True:
+        found = (await asyncio.to_thread(read_metrics, router))["peal_router_rows"]
+        if found == rows:
+            return
+        assert time.monotonic() < deadline, f"the router's table has {found} rows of {rows}"
+        await asyncio.sleep(0.02)
+
+
+# ---- F10, F11 --------------------------------------------------------------------------------
+
+
+async def link_cut(rig, seed, crowd, cuts):
+    """Packets between node 0 and router 0 vanish; the others go on. Needs namespaces.
+
+    cuts: [(ways, seconds)]: which way at the node, and for how long; seconds None: until all
+    devices of the node have been told. Publishers are at the other node."""
+    history = History()
+    devices = crowd.make_devices(rig.web_urls)
+    count = len(rig.nodes)
+    cut_off = devices[::count]  # those of node 0
+    figures = {"cuts": len(cuts), "degraded_s": 0.0, "healed_s": 0.0, "refused_s": 0.0}
+    async with Fleet(devices, seed) as fleet:
+        await linked(rig, 10)
+        ways_in = lambda n: ByHttp(rig.api_urls[1:])
+        async with Publishers(crowd.make_publishers(history, ways_in)) as publishers:
+            for ways, seconds in cuts:
+                await cut_once(rig, fleet, cut_off, ways, seconds, figures, publishers)
+            outcome = await finish(fleet, publishers, history, figures)
+        dropped = [d.name for d in devices if d.events_of(Closed)]
+        assert dropped == [], "a cut between node and router is none of the clients' business"
+    await check_counters(rig)
+    return outcome
+
+
+async def cut_once(rig, fleet, cut_off, ways, seconds, figures, publishers):
+    began = time.monotonic()
+    told = lambda device: device.degraded
+    rig.node_hosts[0].cut([rig.router_hosts[0].address], ways)
+    try:
+        if seconds is None or seconds > DEGRADED_S:
+            await wait_degraded(cut_off, told, 3 * DEGRADED_S, fleet)
+            worst = max(last_degraded(device) for device in cut_off) - began
+            figures["degraded_s"] = max(figures["degraded_s"], round(worst, 3))
+            refused = await publish_is_refused(rig)
+            figures["refused_s"] = max(figures["refused_s"], round(refused, 3))
+        if seconds is not None:
+            await asyncio.sleep(max(0, began + seconds - time.monotonic()))
+    finally:
+        rig.node_hosts[0].heal()
+    healed = time.monotonic()
+    # Healed: nobody is degraded, and everybody has what was acknowledged up to now.
+    marks = {group: at for each in publishers.publishers for group, at in each.marks.items()}
+    await fleet.catch_up(marks, 10 * HEALED_S)
+    await wait_degraded(cut_off, lambda device: not device.degraded, 10 * HEALED_S, fleet)
+    figures["healed_s"] = max(figures["healed_s"], round(time.monotonic() - healed, 3))
+
+
+async def wait_degraded(devices, condition, seconds, fleet):
+    deadline = time.monotonic() + seconds
+    while not all(map(condition, devices)):
+        assert time.monotonic() < deadline, f"degraded was not told within {seconds} s"
+        fleet.check()
+        await asyncio.sleep(0.02)
+
+
+def last_degraded(device):
+    return next(event.at for event in reversed(device.events) if isinstance(event, Degraded))
+
+
+async def publish_is_refused(rig):
+    """At the node that is cut off, to a group of the router it cannot reach; seconds it took."""
+    group = next(g for g in (f"room:cut{n}" for n in range(1000)) if owner(g, len(rig.routers)) == 0)
+    began = time.monotonic()
+    body = {"group": group, "data": "nobody gets this"}
+    answer = await asyncio.to_thread(rig.nodes[0].api.post, "/v1/publish", body)
+    assert (answer.status, answer.json["error"]["code"]) == (503, "no_router"), answer
+    return time.monotonic() - began
