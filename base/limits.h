@@ -31,6 +31,8 @@ enum {
     PEAL_ACK_JOIN_MS = 50,          /* acks of one inbox wait this long to be joined */
     PEAL_BEAT_MS = 1000,            /* beats between node and router */
     PEAL_BEAT_LOST_MS = 3500,       /* silence after which the other side counts as gone */
+    PEAL_UNACKED_MS = 4000,         /* after so long the kernel gives a TCP connection up */
+    PEAL_CONNECT_MS = 1000,         /* an attempt to connect; the next one follows */
     PEAL_PAGE_MESSAGES = 256,       /* of one replay page */
     PEAL_PAGE_BYTES = 256 * 1024,   /* of one replay page; a single larger message still fits */
     PEAL_REPAIRS_MAX = 8,           /* replays in flight per worker */

@@ -100,8 +100,12 @@ static void *open_socket(void *zmq, int type, const char *endpoint, const char *
     set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
     set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
     set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
+    /* The kernel doubles its pauses between tries, of segments and of connections: after a long
+     * cut it would find the router only when the next one is over. A new try comes sooner. */
+    set_int(socket, ZMQ_TCP_MAXRT, PEAL_UNACKED_MS);
+    set_int(socket, ZMQ_CONNECT_TIMEOUT, PEAL_CONNECT_MS);
     set_int(socket, ZMQ_RECONNECT_IVL, 100);
-    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
+    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 500);
     set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
     if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, topic, PEAL_TOPIC_SIZE);
     if (zmq_connect(socket, endpoint) != 0) {

@@ -277,6 +277,7 @@ static void set_link_options(void *socket)
     set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
     set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
     set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
+    set_int(socket, ZMQ_TCP_MAXRT, PEAL_UNACKED_MS); /* as on the node's side */
 }
 
 /* tcp://host:0 is written tcp://host:* for ZeroMQ. */

@@ -46,7 +46,7 @@ class Crowd:
     """Who is there: each device has its inbox, a room that keeps history and one that does not."""
 
     devices: int = 100
-    room: int = 20  # devices in one
+    room: int = 4  # devices in one
     publishers: int = 4
     batch: int = 10
     pause_s: float = 0.2
