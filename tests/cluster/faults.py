@@ -37,6 +37,7 @@ class Outcome:
         """Fails on a violation, or when a figure is above what it may be at most."""
         print(self.figures)
         assert self.found == [], summary(self.found)
+        assert "late" not in self.figures, self.figures
         for name, bound in most.items():
             assert self.figures[name] <= bound, (name, self.figures)
 

@@ -138,7 +138,7 @@ class Device:
         self.host = address.netloc
         self._address = address.hostname, address.port
         self._token = token(user or name)
-        self._inbox = f"user:{user or name}"
+        self.inbox = f"user:{user or name}"
         self._ack_timer = None
         self._tries = 0
 
@@ -147,9 +147,9 @@ class Device:
         return self.session is not None
 
     def hello(self):
-        resume = {"groups": {g: p for g, p in self.positions.items() if g != self._inbox}}
-        if self._inbox in self.positions:
-            resume["inbox"] = self.positions[self._inbox]
+        resume = {"groups": {g: p for g, p in self.positions.items() if g != self.inbox}}
+        if self.inbox in self.positions:
+            resume["inbox"] = self.positions[self.inbox]
         return {
             "type": "hello",
             "id": 1,
@@ -174,7 +174,7 @@ class Device:
         self.events.append(Message(time.monotonic(), group, offset, frame["id"]))
         if group in self.positions:
             self._move(group, self.positions[group][0], offset)
-        if group == self._inbox and self._ack_timer is None:
+        if group == self.inbox and self._ack_timer is None:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_S, self._ack)
 
     def _on_gap(self, _, frame):
@@ -198,7 +198,7 @@ class Device:
         self._tries = 0
         for group, place in frame["groups"].items():
             self._join(group, place)
-        self._join(self._inbox, frame["inbox"])
+        self._join(self.inbox, frame["inbox"])
         if not session.welcomed.done():
             session.welcomed.set_result(True)
 
@@ -236,7 +236,7 @@ class Device:
     def _ack(self):
         self._ack_timer = None
         if self.session is not None:
-            self.session.say(type="ack", upto=self.positions[self._inbox][1])
+            self.session.say(type="ack", upto=self.positions[self.inbox][1])
 
     # Coming back
 
@@ -326,6 +326,7 @@ class Fleet:
                 mark = marks.get(group)
                 if mark is not None and (at[0] != mark[0] or at[1] < mark[1]):
                     return False
-            return device.open and all(group in device.positions for group in device.groups)
+            groups = [*device.groups, device.inbox]
+            return device.open and all(group in device.positions for group in groups)
 
         await self.wait(there, seconds, f"caught up within {seconds} s")
