@@ -35,7 +35,6 @@ class Outcome:
 
     def check(self, **most):
         """Fails on a violation, or when a figure is above what it may be at most."""
-        print(self.figures)
         assert self.found == [], summary(self.found)
         assert "late" not in self.figures, self.figures
         for name, bound in most.items():
