@@ -201,8 +201,9 @@ static enum peal_err connect_router(struct pair *p, void *zmq, const char *endpo
     p->xsub = new_socket(zmq, ZMQ_XSUB, why, why_size);
     if (p->xsub == NULL) return PEAL_ENOMEM;
     set_int(p->xsub, ZMQ_LINGER, 0);
+    set_int(p->xsub, ZMQ_CONNECT_TIMEOUT, PEAL_CONNECT_MS); /* these as in node/bus.c */
     set_int(p->xsub, ZMQ_RECONNECT_IVL, 100);
-    set_int(p->xsub, ZMQ_RECONNECT_IVL_MAX, 1000);
+    set_int(p->xsub, ZMQ_RECONNECT_IVL_MAX, 500);
     set_int(p->xsub, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
 
     char monitor[64];
