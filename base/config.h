@@ -32,7 +32,7 @@ enum peal_frame_shape { PEAL_FRAME_DATA };
 enum peal_may { PEAL_MAY_ANYONE, PEAL_MAY_TOKEN, PEAL_MAY_SERVER, PEAL_MAY_MEMBERS };
 enum peal_slow { PEAL_SLOW_CLOSE };
 enum peal_until { PEAL_UNTIL_ACKED, PEAL_UNTIL_READ };
-enum peal_presence { PEAL_PRESENCE_OFF };
+enum peal_presence_kind { PEAL_PRESENCE_OFF, PEAL_PRESENCE_USERS };
 
 struct peal_strings {
     char **at;
@@ -67,7 +67,7 @@ struct peal_config_group {
         uint64_t messages; /* default 0: keeps nothing */
         uint64_t age_ms;   /* default 5 min */
     } history;
-    int presence; /* enum peal_presence; default off */
+    int presence; /* enum peal_presence_kind; default off */
     int join;     /* enum peal_may: anyone | token | server; default token, dev: anyone */
     int publish;  /* enum peal_may: server | members | anyone; default server, dev: members */
     int slow;     /* enum peal_slow; default close */
@@ -129,11 +129,16 @@ struct peal_config {
         uint64_t ids;    /* default 4,000,000 */
     } dedup;
     struct {
+        uint64_t grace_ms;  /* default 5 s */
+        uint64_t settle_ms; /* default 10 s */
+    } presence;
+    struct {
         uint64_t message;               /* bytes, default 64 KiB */
         uint64_t queue;                 /* bytes per connection, default 256 KiB */
         uint64_t queue_messages;        /* default 1024 */
         uint64_t unsent;                /* bytes; default 256 KiB */
         uint64_t history;               /* bytes of all rings of a router, default 256 MiB */
+        uint64_t presence;              /* sessions of a router, default 1,000,000 */
         uint64_t users_per_publish;     /* default 10000 */
         uint64_t groups_per_connection; /* default 128 */
         uint64_t connections_per_user;  /* default 32 */

@@ -84,7 +84,7 @@ static const struct peal_option_word until_words[] = {
 };
 static const struct peal_option_word presence_words[] = {
     {"off", PEAL_PRESENCE_OFF},
-    {"users", UNSUPPORTED},
+    {"users", PEAL_PRESENCE_USERS},
     {NULL, 0},
 };
 static const struct peal_option_word join_words[] = {
@@ -226,6 +226,11 @@ const struct peal_option peal_options[] = {
     {"dedup.ids", NUMBER, AT(dedup.ids), .fallback = "4000000", .min = 1, .max = 1000000000,
      .help = "How many are remembered"},
 
+    {"presence.grace", DURATION, AT(presence.grace_ms), .fallback = "5s", .max = HOUR,
+     .help = "Who comes back within that time was never away"},
+    {"presence.settle", DURATION, AT(presence.settle_ms), .fallback = "10s", .max = HOUR,
+     .help = "So long after a router's start no changes are told, and answers say settling"},
+
     {"limits.message", SIZE, AT(limits.message), .fallback = "64KiB", .min = 1, .max = 4 * MIB,
      .help = "Largest message"},
     {"limits.queue", SIZE, AT(limits.queue), .fallback = "256KiB", .min = KIB, .max = GIB,
@@ -236,6 +241,8 @@ const struct peal_option peal_options[] = {
      .help = "The kernel holds of one connection, beyond what is on its way"},
     {"limits.history", SIZE, AT(limits.history), .fallback = "256MiB", .max = TIB,
      .help = "Memory of all history of a router; the longest idle group goes first"},
+    {"limits.presence", NUMBER, AT(limits.presence), .fallback = "1000000", .max = 100000000,
+     .help = "Sessions whose users a router knows, in groups with presence; others are counted"},
     {"limits.users_per_publish", NUMBER, AT(limits.users_per_publish), .fallback = "10000",
      .min = 1, .max = 1000000, .help = "Users that one publish may name"},
     {"limits.groups_per_connection", NUMBER, AT(limits.groups_per_connection), .fallback = "128",

@@ -38,6 +38,9 @@ enum {
     PEAL_REPAIRS_MAX = 8,           /* replays in flight per worker */
     PEAL_HELLO_GROUPS_MAX = 1024,   /* named by one hello, before limits.groups_per_connection */
     PEAL_ACK_OFFSETS_MAX = 1024,    /* single offsets in one ack */
+    PEAL_WHO_MAX = 1000,            /* users in one answer that says who is there */
+    PEAL_WHO_CLIENT_MAX = 256,      /* the same for a browser: 64 KiB of frame at most */
+    PEAL_PRESENT_MAX = 1000,        /* sessions in one report of who is there */
     PEAL_WIRE_BYTES_MAX = 16 << 20, /* of one message on the bus */
     PEAL_INBOX_MESSAGES_MAX = 8192  /* kept per inbox: its bitmaps live in the head record */
 };

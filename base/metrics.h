@@ -66,6 +66,7 @@
     X(NODES, gauge, "peal_router_nodes", "Nodes linked to this router")                            \
     X(GROUPS, gauge, "peal_router_groups", "Group entries in memory")                              \
     X(ROWS, gauge, "peal_router_rows", "Groups that nodes want, summed over nodes")                \
+    X(PRESENCE, gauge, "peal_router_presence_sessions", "Sessions known in groups with presence")  \
     X(STORED, counter, "peal_store_stored_total", "Messages committed")                            \
     X(SETTLED, counter, "peal_store_settled_total", "Messages removed because settled")            \
     X(EXPIRED, counter, "peal_store_expired_total", "Messages removed by TTL or age")              \

@@ -270,6 +270,87 @@ static void mark(struct peal_api_call *call, struct peal_span body)
         fail(call, err, why, field);
 }
 
+/* ---- presence ---------------------------------------------------------------------------- */
+
+static void add_settling(struct peal_buf *out, const struct peal_frame *answer)
+{
+    if (answer->flags & PEAL_FLAG_SETTLING) add(out, ",\"settling\":true");
+}
+
+static void presence_answer(struct peal_api_call *call, const struct peal_frame *answer)
+{
+    struct peal_buf *out = &call->answer.body;
+    peal_render_string(out, "{\"group\":", answer->group);
+    peal_render_u64(out, ",\"users\":", answer->users);
+    peal_render_u64(out, ",\"connections\":", answer->connections);
+    add(out, ",\"list\":[");
+    for (size_t i = 0; i < answer->people.count; i++) {
+        peal_render_string(out, i == 0 ? "{\"user\":" : ",{\"user\":", answer->people.at[i].user);
+        peal_render_u64(out, ",\"connections\":", answer->people.at[i].count);
+        add(out, "}");
+    }
+    add(out, "]");
+    if (answer->offset != 0) peal_render_u64(out, ",\"next\":", answer->offset);
+    if (answer->flags & PEAL_FLAG_TRUNCATED) add(out, ",\"truncated\":true");
+    add_settling(out, answer);
+    add(out, "}");
+    finish_json(call, 200);
+}
+
+static void user_answer(struct peal_api_call *call, const struct peal_frame *answer)
+{
+    struct peal_buf *out = &call->answer.body;
+    peal_render_string(out, "{\"user\":", peal_buf_span(&call->user));
+    add(out, answer->users > 0 ? ",\"online\":true" : ",\"online\":false");
+    peal_render_u64(out, ",\"connections\":", answer->connections);
+    add_settling(out, answer);
+    add(out, "}");
+    finish_json(call, 200);
+}
+
+static void who_answered(struct peal_request *request, const struct peal_frame *answer)
+{
+    struct peal_api_call *call = PEAL_FROM_LINK(request, struct peal_api_call, request);
+    if (answer == NULL) {
+        fail(call, PEAL_ETIMEOUT, "the router did not answer in time", NULL);
+    } else if (answer->code == PEAL_EBAD_FIELD) {
+        fail(call, PEAL_EBAD_FIELD,
+             call->kind == PEAL_GATE_USER
+                 ? "presence is off for inboxes: the policy of user:{id} needs presence: users"
+                 : "presence is off for this group: its policy needs presence: users",
+             call->kind == PEAL_GATE_USER ? "user" : "group");
+    } else if (answer->code != PEAL_OK) {
+        enum peal_err err =
+            answer->code < PEAL_ERR_COUNT ? (enum peal_err)answer->code : PEAL_EINTERNAL;
+        fail(call, err,
+             err == PEAL_ENO_ROUTER ? "the group's router is not reachable" : "the router refused",
+             NULL);
+    } else if (answer->type != PEAL_F_PRESENCE) {
+        fail(call, PEAL_EINTERNAL, "the router answered something else", NULL);
+    } else if (call->kind == PEAL_GATE_USER) {
+        user_answer(call, answer);
+    } else {
+        presence_answer(call, answer);
+    }
+}
+
+static void presence(struct peal_api_call *call, const struct peal_gate *gate)
+{
+    struct peal_span group = peal_buf_span(&gate->group);
+    struct peal_frame who = {
+        .type = PEAL_F_WHO, .group = group, .offset = gate->after, .limit = gate->limit};
+    peal_request_init(&call->request, who_answered);
+    enum peal_err err = peal_request_send(call->hub, &call->request, group, &who);
+    if (err != PEAL_OK) fail(call, err, sentence_of(err), NULL);
+}
+
+static void user(struct peal_api_call *call)
+{
+    struct peal_frame who = {.type = PEAL_F_WHO};
+    peal_request_init(&call->request, who_answered);
+    ask(call, &who);
+}
+
 /* ---- what browsers get in dev mode --------------------------------------------------------- */
 
 static void sign(struct peal_api_call *call, struct peal_span user)
@@ -373,6 +454,12 @@ void peal_api_start(struct peal_api_call *call, const struct peal_gate *gate, st
     case PEAL_GATE_ACK:
     case PEAL_GATE_READ:
         mark(call, body);
+        return;
+    case PEAL_GATE_PRESENCE:
+        presence(call, gate);
+        return;
+    case PEAL_GATE_USER:
+        user(call);
         return;
     case PEAL_GATE_PAGE:
         peal_buf_add_span(out, call->shared->demo_page);

@@ -29,7 +29,7 @@ struct peal_api_call {
     enum peal_gate_call kind;
     struct peal_pubcall publish;
     struct peal_request request;
-    struct peal_buf user; /* of an inbox */
+    struct peal_buf user; /* of an inbox, or who is asked for */
     bool list;            /* publish: answer with a list */
     struct peal_api_answer answer;
     void (*done)(void *ctx);

@@ -69,6 +69,9 @@ static void call_done(struct peal_request *request, const struct peal_frame *ans
         struct peal_event event = {
             .type = PEAL_EVENT_OK, .id = id, .unread = answer->unread, .rev = answer->rev};
         peal_conn_reply(conn, &event);
+    } else if (call->kind == PEAL_CONN_CALL_PRESENCE) {
+        struct peal_event event = {.type = PEAL_EVENT_PRESENCE, .id = id, .page = answer};
+        peal_conn_reply(conn, &event);
     } else {
         struct peal_event event = {.type = PEAL_EVENT_INBOX,
                                    .id = id,

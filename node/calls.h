@@ -14,7 +14,8 @@ enum peal_conn_call_kind {
     PEAL_CONN_CALL_PUBLISH,
     PEAL_CONN_CALL_ACK, /* answered only when it failed */
     PEAL_CONN_CALL_READ,
-    PEAL_CONN_CALL_INBOX
+    PEAL_CONN_CALL_INBOX,
+    PEAL_CONN_CALL_PRESENCE
 };
 
 /* Sends frame to the router of group. */

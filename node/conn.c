@@ -88,11 +88,16 @@ enum peal_err peal_conn_message(struct peal_conn *conn, const struct peal_envelo
     return fits ? PEAL_OK : PEAL_EFULL;
 }
 
-enum peal_err peal_conn_push_rendered(struct peal_conn *conn)
+struct peal_run *peal_conn_render(struct peal_conn *conn, const struct peal_event *event)
+{
+    if (!(conn->dialect->events & (1u << event->type))) return NULL;
+    conn->dialect->event(&conn->hub->rendered, event);
+    return take_rendered(conn->hub);
+}
+
+enum peal_err peal_conn_push(struct peal_conn *conn, struct peal_run *frame)
 {
     struct peal_hub *hub = conn->hub;
-    struct peal_run *frame = take_rendered(hub);
-    if (frame == NULL) return PEAL_ENOMEM;
     enum peal_err err = peal_outq_push_control(&conn->outq, &hub->queue, frame);
     if (err != PEAL_OK && conn->open && make_room(conn))
         err = peal_outq_push_control(&conn->outq, &hub->queue, frame);
@@ -100,11 +105,19 @@ enum peal_err peal_conn_push_rendered(struct peal_conn *conn)
     if (err != PEAL_OK && peal_outq_empty(&conn->outq) &&
         peal_outq_push(&conn->outq, &hub->queue, frame) == 1)
         err = PEAL_OK;
-    peal_run_unref(frame);
     if (err != PEAL_OK) return err;
     peal_count(PEAL_M_DUE, 1);
     hub->io.output(hub->io.ctx, conn);
     return PEAL_OK;
+}
+
+enum peal_err peal_conn_push_rendered(struct peal_conn *conn)
+{
+    struct peal_run *frame = take_rendered(conn->hub);
+    if (frame == NULL) return PEAL_ENOMEM;
+    enum peal_err err = peal_conn_push(conn, frame);
+    peal_run_unref(frame);
+    return err;
 }
 
 enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event)
@@ -282,10 +295,17 @@ void peal_conn_acked_by_ping(struct peal_conn *conn, uint64_t offset)
     conn->ack_upto = offset;
 }
 
+/* From here on it counts as gone, though the transport may take a while to end it. */
+static void end_open(struct peal_conn *conn)
+{
+    if (conn->open) peal_attendance_close(conn);
+    conn->open = false;
+}
+
 void peal_conn_on_peer_close(struct peal_conn *conn)
 {
     if (!conn->open) return;
-    conn->open = false;
+    end_open(conn);
     conn->close_reason = "peer";
     conn->close_metric = PEAL_M_CLOSED_PEER;
     set_due(conn, PEAL_DUE_CLOSE, PEAL_CLOSE_MS);
@@ -299,7 +319,7 @@ void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
     if (conn->open && metric != PEAL_M_CLOSED_SLOW && !peal_outq_empty(&conn->outq))
         write_now(conn);
     if (!conn->open) return;
-    conn->open = false;
+    end_open(conn);
     conn->close_reason = reason;
     conn->close_metric = metric;
     set_due(conn, PEAL_DUE_CLOSE, PEAL_CLOSE_MS);
@@ -548,6 +568,8 @@ static bool need_hello(struct peal_conn *conn, const struct peal_command *cmd)
     return true;
 }
 
+static const char presence_is_off[] = "presence is off for this group";
+
 void peal_conn_join(struct peal_conn *conn, const struct peal_command *cmd)
 {
     if (need_hello(conn, cmd)) return;
@@ -559,8 +581,18 @@ void peal_conn_join(struct peal_conn *conn, const struct peal_command *cmd)
                              .answer = PEAL_ANSWER_JOINED,
                              .id = cmd->id};
     const char *why;
-    enum peal_err err = join(conn, &with, &why);
-    if (err != PEAL_OK) peal_conn_error(conn, cmd->id, cmd->group, err, why);
+    enum peal_err err = PEAL_EBAD_FIELD;
+    if (cmd->presence && !peal_attendance_wanted(conn->hub, cmd->group))
+        why = presence_is_off;
+    else
+        err = join(conn, &with, &why);
+    if (err != PEAL_OK) {
+        peal_conn_error(conn, cmd->id, cmd->group, err, why);
+        return;
+    }
+    struct peal_member *m = cmd->presence ? peal_member_find(conn, cmd->group) : NULL;
+    if (m != NULL && peal_attendance_watch(m) != PEAL_OK)
+        peal_conn_close(conn, 4101, "unavailable", PEAL_M_CLOSED_POLICY); /* no memory */
 }
 
 void peal_conn_leave(struct peal_conn *conn, const struct peal_command *cmd)
@@ -666,6 +698,23 @@ void peal_conn_inbox(struct peal_conn *conn, const struct peal_command *cmd)
                                .flags =
                                    PEAL_FLAG_REVERSE | (cmd->unread_only ? PEAL_FLAG_UNREAD : 0)};
     peal_call_router(conn, PEAL_CONN_CALL_INBOX, cmd->id, peal_group_span(m->group), &fetch);
+}
+
+void peal_conn_presence(struct peal_conn *conn, const struct peal_command *cmd)
+{
+    if (need_hello(conn, cmd)) return;
+    const struct peal_member *m = peal_member_find(conn, cmd->group);
+    if (m == NULL || !m->group->presence) {
+        enum peal_err err = m == NULL ? PEAL_EFORBIDDEN : PEAL_EBAD_FIELD;
+        peal_conn_error(conn, cmd->id, cmd->group, err,
+                        m == NULL ? "only members of a group learn who is there" : presence_is_off);
+        return;
+    }
+    uint64_t limit = cmd->limit == 0 ? PEAL_WHO_CLIENT_MAX : cmd->limit;
+    struct peal_frame who = {.type = PEAL_F_WHO,
+                             .group = cmd->group,
+                             .limit = limit < PEAL_WHO_CLIENT_MAX ? limit : PEAL_WHO_CLIENT_MAX};
+    peal_call_router(conn, PEAL_CONN_CALL_PRESENCE, cmd->id, cmd->group, &who);
 }
 
 void peal_conn_ping(struct peal_conn *conn, const struct peal_command *cmd)
@@ -801,7 +850,7 @@ enum peal_err peal_conn_init(struct peal_conn *conn, struct peal_hub *hub,
 
 void peal_conn_fini(struct peal_conn *conn)
 {
-    conn->open = false;
+    end_open(conn);
     peal_calls_cancel(conn);
     PEAL_LIST_EACH(&conn->members, it, after)
     peal_member_remove(PEAL_FROM_LINK(it, struct peal_member, in_conn));

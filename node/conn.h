@@ -93,6 +93,11 @@ enum peal_err peal_conn_message(struct peal_conn *conn, const struct peal_envelo
 /* Queues the frame in hub->rendered as a control frame, which may go a little beyond the limits, or
  * alone when it is larger. Errors: PEAL_EFULL, PEAL_ENOMEM. */
 enum peal_err peal_conn_push_rendered(struct peal_conn *conn);
+/* Renders an event that several connections of this dialect share; NULL: the dialect has it not, or
+ * ENOMEM. The caller holds the reference. */
+struct peal_run *peal_conn_render(struct peal_conn *conn, const struct peal_event *event);
+/* Queues it as peal_conn_push_rendered does. Errors: the same. */
+enum peal_err peal_conn_push(struct peal_conn *conn, struct peal_run *frame);
 /* Renders and queues an event, if the dialect has it. Errors: PEAL_EFULL. */
 enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event);
 /* The same for an answer to a command: who sends commands without reading replies is closed as a
@@ -131,6 +136,7 @@ struct peal_command {
     uint64_t limit;
     bool all;
     bool unread_only;
+    bool presence; /* join: tell me who is there */
     uint64_t *offsets;
     size_t offset_count;
     struct peal_join *groups; /* hello: groups and resume.groups */
@@ -147,6 +153,7 @@ void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd);
 void peal_conn_ack(struct peal_conn *conn, const struct peal_command *cmd);
 void peal_conn_read(struct peal_conn *conn, const struct peal_command *cmd);
 void peal_conn_inbox(struct peal_conn *conn, const struct peal_command *cmd);
+void peal_conn_presence(struct peal_conn *conn, const struct peal_command *cmd);
 void peal_conn_ping(struct peal_conn *conn, const struct peal_command *cmd);
 /* A message that made no sense: an error to the client; the third in a row closes (4000). */
 void peal_conn_bad(struct peal_conn *conn, struct peal_span id, enum peal_err err,

@@ -15,6 +15,7 @@ enum {
     HEAD_BYTES_MAX = 3584,
     TOKEN_BODY_MAX = 4096, /* of POST /dev/token */
     INBOX_LIMIT = 50,      /* messages, unless asked for */
+    WHO_LIMIT = 100,       /* users, likewise */
     KEY_HASH_SIZE = 32,
 };
 
@@ -36,6 +37,8 @@ static const struct call {
     {true, true, true, POST, "/v1/inbox/", "/ack", PEAL_GATE_ACK},
     {true, true, true, POST, "/v1/inbox/", "/read", PEAL_GATE_READ},
     {true, true, true, GET, "/v1/inbox/", "", PEAL_GATE_INBOX},
+    {true, true, false, GET, "/v1/presence", "", PEAL_GATE_PRESENCE},
+    {true, true, true, GET, "/v1/users/", "", PEAL_GATE_USER},
     {false, false, false, GET, "/", "", PEAL_GATE_PAGE},
     {false, false, false, POST, "/dev/token", "", PEAL_GATE_TOKEN},
 };
@@ -354,8 +357,29 @@ static enum peal_err read_flag(struct judge *j, const char *name, bool *out)
     return refuse_field(j, name, "must be true or false");
 }
 
+static enum peal_err read_presence(struct judge *j)
+{
+    enum peal_err err = peal_query_get(j->head.query, "group", &j->out->group);
+    if (err == PEAL_ENOT_FOUND) {
+        j->refusal->field = "group";
+        return refuse(j, PEAL_EMISSING_FIELD, "say which group: ?group=");
+    }
+    if (j->out->group.failed) return refuse(j, PEAL_ENOMEM, "out of memory");
+    if (err != PEAL_OK || peal_name_check(peal_buf_span(&j->out->group)) != PEAL_OK) {
+        j->refusal->field = "group";
+        return refuse(j, PEAL_EBAD_GROUP,
+                      "a group name has 1..200 bytes of UTF-8 without control characters");
+    }
+    j->out->limit = WHO_LIMIT;
+    err = read_number(j, "after", &j->out->after);
+    if (err == PEAL_OK) err = read_number(j, "limit", &j->out->limit);
+    if (j->out->limit > PEAL_WHO_MAX) j->out->limit = PEAL_WHO_MAX;
+    return err;
+}
+
 static enum peal_err read_query(struct judge *j)
 {
+    if (j->out->call == PEAL_GATE_PRESENCE) return read_presence(j);
     if (j->out->call != PEAL_GATE_INBOX) return PEAL_OK;
     j->out->limit = INBOX_LIMIT;
     enum peal_err err = read_number(j, "before", &j->out->before);
@@ -409,4 +433,5 @@ enum peal_err peal_gate_judge(const struct peal_gate_rules *rules, struct peal_s
 void peal_gate_fini(struct peal_gate *gate)
 {
     peal_buf_fini(&gate->user);
+    peal_buf_fini(&gate->group);
 }

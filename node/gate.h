@@ -27,6 +27,8 @@ enum peal_gate_call {
     PEAL_GATE_INBOX,
     PEAL_GATE_ACK,
     PEAL_GATE_READ,
+    PEAL_GATE_PRESENCE,
+    PEAL_GATE_USER,
     PEAL_GATE_PAGE,
     PEAL_GATE_TOKEN,
 };
@@ -47,9 +49,11 @@ struct peal_gate {
     bool wants_continue; /* it waits for 100 Continue before it sends its body */
     size_t head_size;
     uint64_t body_size;
-    struct peal_buf user; /* of an inbox */
-    uint64_t before;      /* inbox: only older ones; 0 = from the newest */
-    uint64_t limit;       /* inbox: 1..PEAL_PAGE_MESSAGES */
+    struct peal_buf user;  /* of an inbox, or who is asked for */
+    struct peal_buf group; /* presence */
+    uint64_t after;        /* presence: where the page begins */
+    uint64_t before;       /* inbox: only older ones; 0 = from the newest */
+    uint64_t limit;        /* inbox: 1..PEAL_PAGE_MESSAGES; presence: 1..PEAL_WHO_MAX */
     bool unread_only;
 };
 

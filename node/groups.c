@@ -46,6 +46,7 @@ struct peal_group *peal_group_ensure(struct peal_hub *hub, struct peal_span name
     g->name_size = (uint8_t)name.size;
     g->hub = hub;
     g->inbox = peal_group_is_inbox(name);
+    g->presence = peal_attendance_wanted(hub, name);
     peal_link_init(&g->asking);
     peal_link_init(&g->live);
     peal_link_init(&g->others);

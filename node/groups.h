@@ -30,8 +30,9 @@ struct peal_group {
     uint16_t turn_last;
     uint16_t turn_slot; /* in turn->groups */
     bool inbox;
-    bool joined; /* the position is known */
-    bool keeps;  /* the router keeps messages of it */
+    bool joined;   /* the position is known */
+    bool keeps;    /* the router keeps messages of it */
+    bool presence; /* the policy asks who is there (node/attendance.h) */
     uint8_t name_size;
     struct peal_map_node node;
     char name[];

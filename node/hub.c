@@ -119,12 +119,22 @@ void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter)
         case PEAL_F_STATE:
             peal_groups_on_state(hub, &letter->frame);
             return;
+        case PEAL_F_PRESENCE:
+            if (letter->frame.req == 0)
+                peal_attendance_on_event(hub, &letter->frame);
+            else
+                on_answer(hub, &letter->frame);
+            return;
         default:
             on_answer(hub, &letter->frame);
             return;
         }
     case PEAL_LETTER_LOST:
         peal_groups_on_lost(hub);
+        peal_attendance_check(hub);
+        return;
+    case PEAL_LETTER_SYNC:
+        peal_attendance_check(hub);
         return;
     case PEAL_LETTER_LINK:
         on_link(hub, letter->degraded);
@@ -190,11 +200,13 @@ void peal_hub_on_tick(struct peal_hub *hub)
         answer(hub, oldest, NULL);
     }
     peal_groups_on_tick(hub);
+    peal_attendance_on_tick(hub);
 }
 
 void peal_hub_end_turn(struct peal_hub *hub)
 {
     peal_turn_end(hub);
+    peal_attendance_end_turn(hub);
 }
 
 void peal_hub_set_time(struct peal_hub *hub, uint64_t mono_ms, uint64_t wall_ms)
@@ -227,9 +239,12 @@ enum peal_err peal_hub_init(struct peal_hub *hub, const struct peal_config *conf
     peal_link_init(&hub->ack_retries);
     peal_link_init(&hub->fetch_wait);
     peal_link_init(&hub->requests_age);
-    if (peal_map_init(&hub->groups) != PEAL_OK) return PEAL_ENOMEM;
-    if (peal_map_init(&hub->requests) == PEAL_OK) return PEAL_OK;
-    peal_map_fini(&hub->groups);
+    if (peal_attendance_init(hub) != PEAL_OK) return PEAL_ENOMEM;
+    if (peal_map_init(&hub->groups) == PEAL_OK) {
+        if (peal_map_init(&hub->requests) == PEAL_OK) return PEAL_OK;
+        peal_map_fini(&hub->groups);
+    }
+    peal_attendance_fini(hub);
     return PEAL_ENOMEM;
 }
 
@@ -239,6 +254,7 @@ void peal_hub_fini(struct peal_hub *hub)
     peal_turn_end(hub);
     peal_turn_fini(&hub->turn);
     peal_groups_fini(hub);
+    peal_attendance_fini(hub);
     while (!peal_list_empty(&hub->requests_age))
         answer(hub, PEAL_FROM_LINK(hub->requests_age.next, struct peal_request, by_age), NULL);
     peal_map_fini(&hub->groups);

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/wheel.h"
+#include "node/attendance.h"
 #include "node/letter.h"
 #include "node/outq.h"
 #include "node/turn.h"
@@ -60,6 +61,7 @@ struct peal_hub {
     struct peal_buf scratch;
     struct peal_buf rendered; /* the control frame that is being made */
     struct peal_outq_limits queue;
+    struct peal_attendance attendance;
     struct peal_run_pool runs;
     struct peal_turn turn;
     bool writing; /* io.write is under way */

@@ -20,6 +20,7 @@
 enum peal_letter_kind {
     PEAL_LETTER_FRAME, /* frame is MESSAGE, JOINED, AT, STATE, or the answer to a request */
     PEAL_LETTER_LOST,  /* letters were dropped because the mailbox was full: ask again */
+    PEAL_LETTER_SYNC,  /* a router was told anew what is held here: tell it also who is there */
     PEAL_LETTER_LINK,  /* links changed: `degraded` says whether some router is away */
 };
 

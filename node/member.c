@@ -369,6 +369,12 @@ enum peal_err peal_member_add(struct peal_conn *conn, const struct peal_join *jo
         return PEAL_ENOMEM;
     }
     m->group = g;
+    if (g->presence && peal_attendance_join(m) != PEAL_OK) {
+        drop_pursuit(m);
+        free(m);
+        peal_group_rest(g);
+        return PEAL_ENOMEM;
+    }
     peal_list_append(&g->others, &m->in_group);
     peal_list_append(&conn->members, &m->in_conn);
     g->member_count++;
@@ -387,6 +393,7 @@ void peal_member_remove(struct peal_member *m)
     struct peal_group *g = m->group;
     struct peal_conn *conn = m->conn;
     drop_pursuit(m);
+    if (g->presence) peal_attendance_leave(m);
     if (conn->members.next == &m->in_conn) conn->first_joined = false;
     peal_list_remove(&m->in_group);
     peal_list_remove(&m->in_conn);

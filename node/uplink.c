@@ -195,6 +195,8 @@ static void frame_not_sent(struct peal_uplink *up, size_t link, struct peal_span
     case PEAL_F_PUBLISH:
     case PEAL_F_FETCH:
     case PEAL_F_MARK:
+    case PEAL_F_PRESENT:
+    case PEAL_F_WHO:
         post_failed(up, frame.req, PEAL_EQUEUE_FULL);
         break;
     default: /* A join is asked again, a leave when a message comes for it. */
@@ -457,6 +459,14 @@ static void on_position(struct peal_uplink *up, size_t link, const struct peal_f
     post_frame(up, g->workers, entry);
 }
 
+/* Who is there has changed. Nobody may want to know any more. */
+static void on_presence(struct peal_uplink *up, size_t link, const struct peal_frame *f,
+                        struct peal_span entry)
+{
+    struct group *g = find_group(up, link, f->group);
+    if (g != NULL) post_frame(up, g->workers, entry);
+}
+
 /* One that is no message. */
 static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry)
 {
@@ -471,6 +481,10 @@ static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry
         on_joined(up, link, &frame, entry);
     else if (frame.type == PEAL_F_AT || frame.type == PEAL_F_STATE)
         on_position(up, link, &frame, entry);
+    else if ((frame.type == PEAL_F_PRESENTED || frame.type == PEAL_F_PRESENCE) && frame.req != 0)
+        post_answer(up, frame.req, entry);
+    else if (frame.type == PEAL_F_PRESENCE)
+        on_presence(up, link, &frame, entry);
     else
         peal_log(PEAL_LOG_ERROR, "link.bad_entry", "link=%zu type=%s", link,
                  peal_frame_name(frame.type));
@@ -575,6 +589,20 @@ void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span 
     if (err == PEAL_OK) peal_frame_fini(&frame);
 }
 
+/* The router's table is right again. Who is there is the workers' part of it. */
+static void end_sync(struct peal_uplink *up, struct link *l)
+{
+    l->sync_waits = false;
+    struct peal_letter *note = peal_letter_note(PEAL_LETTER_SYNC, up->degraded);
+    for (uint8_t w = 0; w < up->worker_count; w++) {
+        if (note != NULL)
+            post(up, w, note);
+        else
+            lose(up, w);
+    }
+    peal_letter_unref(note);
+}
+
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes)
 {
     struct peal_frame frame;
@@ -587,7 +615,7 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
     if (frame.type != PEAL_F_SYNCED)
         post_answer(up, frame.req, bytes);
     else if (frame.seq == l->sync)
-        l->sync_waits = false;
+        end_sync(up, l);
     peal_frame_fini(&frame);
 }
 

@@ -207,7 +207,7 @@ enum peal_err peal_wire_check(struct peal_span bytes)
 
 /* ---- fields ---------------------------------------------------------------------------- */
 
-enum field_kind { K_U64, K_SPAN, K_SPANS, K_NUMBERS, K_POSITIONS };
+enum field_kind { K_U64, K_SPAN, K_SPANS, K_NUMBERS, K_POSITIONS, K_PEOPLE };
 
 struct field {
     enum field_kind kind;
@@ -337,6 +337,10 @@ enum {
     F_entries,
     F_positions,
     F_offsets,
+    F_source,
+    F_users,
+    F_connections,
+    F_people,
     F_END = -1
 };
 
@@ -367,6 +371,10 @@ static const struct field fields[] = {
     [F_entries] = {K_SPANS, offsetof(struct peal_frame, entries), 0},
     [F_positions] = {K_POSITIONS, offsetof(struct peal_frame, positions), 0},
     [F_offsets] = {K_NUMBERS, offsetof(struct peal_frame, offsets), 0},
+    U64(source),
+    U64(users),
+    U64(connections),
+    [F_people] = {K_PEOPLE, offsetof(struct peal_frame, people), 0},
 };
 #undef U64
 #undef SPAN
@@ -399,6 +407,11 @@ static const struct {
     FRAME(GAP, F_group, F_from, F_to, F_why),
     FRAME(SYNCED, F_seq),
     FRAME(RELINKED, F_boot, F_seq),
+    FRAME(PRESENT, F_req, F_group, F_source, F_flags, F_from, F_to, F_limit, F_people),
+    FRAME(WHO, F_req, F_group, F_offset, F_limit),
+    FRAME(PRESENTED, F_req, F_group, F_to, F_code, F_message),
+    FRAME(PRESENCE, F_req, F_group, F_users, F_connections, F_offset, F_flags, F_people, F_code,
+          F_message, F_from, F_to),
 };
 #undef FRAME
 
@@ -441,6 +454,10 @@ static size_t field_max(const struct field *field, const struct peal_frame *fram
         for (size_t i = 0; i < frame->positions.count; i++)
             size += COUNT_MAX + span_max(frame->positions.at[i].group) + 2 * NUMBER_MAX;
         return size;
+    case K_PEOPLE:
+        for (size_t i = 0; i < frame->people.count; i++)
+            size += COUNT_MAX + span_max(frame->people.at[i].user) + 2 * NUMBER_MAX;
+        return size;
     }
     return size;
 }
@@ -470,6 +487,15 @@ static char *put_field(char *to, const struct field *field, const struct peal_fr
             to = put_span(to, frame->positions.at[i].group);
             to = put_u64(to, frame->positions.at[i].epoch);
             to = put_u64(to, frame->positions.at[i].offset);
+        }
+        return to;
+    case K_PEOPLE:
+        to = put_array(to, frame->people.count);
+        for (size_t i = 0; i < frame->people.count; i++) {
+            to = put_array(to, 3);
+            to = put_span(to, frame->people.at[i].user);
+            to = put_u64(to, frame->people.at[i].session);
+            to = put_u64(to, frame->people.at[i].count);
         }
         return to;
     }
@@ -524,6 +550,18 @@ static enum peal_err read_list(struct cursor *c, enum field_kind kind, struct pe
         frame->offsets.count = count;
         for (size_t i = 0; i < count; i++)
             if (!read_u64(c, &frame->offsets.at[i])) return PEAL_EBAD_MESSAGE;
+    } else if (kind == K_PEOPLE) {
+        frame->people.at = calloc(count, sizeof *frame->people.at);
+        if (frame->people.at == NULL) return PEAL_ENOMEM;
+        frame->people.count = count;
+        for (size_t i = 0; i < count; i++) {
+            struct peal_person *p = &frame->people.at[i];
+            if (!take(c, &token) || token.kind != PEAL_WIRE_ARRAY || token.number != 3)
+                return PEAL_EBAD_MESSAGE;
+            if (!read_span(c, PEAL_NAME_MAX, &p->user)) return PEAL_EBAD_MESSAGE;
+            if (p->user.at != NULL && p->user.size == 0) return PEAL_EBAD_MESSAGE;
+            if (!read_u64(c, &p->session) || !read_u64(c, &p->count)) return PEAL_EBAD_MESSAGE;
+        }
     } else {
         frame->positions.at = calloc(count, sizeof *frame->positions.at);
         if (frame->positions.at == NULL) return PEAL_ENOMEM;
@@ -584,6 +622,7 @@ void peal_frame_fini(struct peal_frame *frame)
     free(frame->entries.at);
     free(frame->positions.at);
     free(frame->offsets.at);
+    free(frame->people.at);
     *frame = (struct peal_frame){0};
 }
 

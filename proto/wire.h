@@ -51,6 +51,13 @@ enum peal_frame_type {
     PEAL_F_SYNCED, /* seq: the SYNC with this seq has been taken, to its last page */
     /* relay -> node, topic `all`; never inside a BATCH */
     PEAL_F_RELINKED, /* boot seq: the relay's seq-th connection to this router; only a hint */
+    /* node -> router: who is there, in groups whose policy asks (router/presence.h) */
+    PEAL_F_PRESENT, /* req group source flags from to limit people; answered by PRESENTED */
+    PEAL_F_WHO,     /* req group offset limit: answered by PRESENCE */
+    /* router -> node, topic */
+    PEAL_F_PRESENTED, /* req group to code: EAGAIN: say all of it */
+    PEAL_F_PRESENCE,  /* req group users connections offset flags people code message from to;
+                         req 0: it has changed, from one event to the next */
     PEAL_FRAME_TYPES
 };
 
@@ -70,6 +77,13 @@ enum {
     PEAL_FLAG_KEEPS = 4096,    /* JOINED: the group keeps messages that can be fetched */
 };
 
+/* Of who is there. A PRESENT that says all of it has ALL, and FIRST and LAST as a SYNC has. */
+enum {
+    PEAL_FLAG_WATCH = 8192,      /* PRESENT: somebody there wants to hear of changes */
+    PEAL_FLAG_SETTLING = 16384,  /* PRESENCE: the router has just started, some are missing */
+    PEAL_FLAG_TRUNCATED = 32768, /* PRESENCE: people does not name everybody */
+};
+
 enum peal_gap_why {
     PEAL_GAP_EVICTED = 1,
     PEAL_GAP_EPOCH,
@@ -83,6 +97,14 @@ struct peal_position {
     struct peal_span group;
     uint64_t epoch;
     uint64_t offset;
+};
+
+/* Somebody in a group. PRESENT: a session that is there (count 1) or gone (0). PRESENCE with req: a
+ * user and his connections. PRESENCE without: a user who came (1) or left (0). */
+struct peal_person {
+    struct peal_span user; /* absent: nobody */
+    uint64_t session;
+    uint64_t count;
 };
 
 struct peal_frame {
@@ -106,6 +128,9 @@ struct peal_frame {
     uint64_t why;  /* enum peal_gap_why */
     uint64_t code; /* enum peal_err; 0 = it worked */
     uint64_t flags;
+    uint64_t source; /* whose report: a number of the node's own choice */
+    uint64_t users;
+    uint64_t connections;
     struct peal_span message;  /* sentence for an error */
     struct peal_span envelope; /* encoded */
     struct {
@@ -120,6 +145,10 @@ struct peal_frame {
         uint64_t *at;
         size_t count;
     } offsets;
+    struct {
+        struct peal_person *at;
+        size_t count;
+    } people;
 };
 
 /* Appends the frame; fields that its type does not have are left out. Cannot fail but for

@@ -20,6 +20,7 @@
 #include "router/call.h"
 #include "router/dedup.h"
 #include "router/page.h"
+#include "router/presence.h"
 #include "router/table.h"
 
 enum {
@@ -48,6 +49,7 @@ struct peal_shard {
     struct peal_link waiting; /* of struct peal_store_op */
     size_t waiting_count;
     size_t store_bytes; /* of messages handed to the store and not done */
+    struct peal_presence *presence;
     struct peal_ulids ulids;
     struct job jobs[AHEAD];
     size_t job_count;
@@ -640,6 +642,52 @@ static void on_mark(struct peal_shard *s, struct peal_node_entry *node,
     submit(s, op);
 }
 
+/* ---- presence ---------------------------------------------------------------------------- */
+
+static void presence_tell(void *ctx, uint64_t boot, const struct peal_frame *frame)
+{
+    struct peal_shard *s = ctx;
+    struct peal_node_entry *node = peal_table_find_node(&s->table, boot);
+    if (node != NULL) peal_table_tell(&s->table, node, frame);
+}
+
+static bool presence_alive(void *ctx, uint64_t boot)
+{
+    return peal_table_find_node(&((struct peal_shard *)ctx)->table, boot) != NULL;
+}
+
+/* Is this a group whose policy asks who is there? */
+static enum peal_err check_presence(struct peal_shard *s, struct peal_span group)
+{
+    if (peal_name_check(group) != PEAL_OK) return PEAL_EBAD_GROUP;
+    const struct peal_config_group *policy = peal_group_policy(s->config, group);
+    return policy->presence == PEAL_PRESENCE_OFF ? PEAL_EBAD_FIELD : PEAL_OK;
+}
+
+static void on_present(struct peal_shard *s, struct peal_node_entry *node,
+                       const struct peal_frame *in)
+{
+    uint64_t event = 0;
+    enum peal_err err = check_presence(s, in->group);
+    if (err == PEAL_OK) err = peal_presence_report(s->presence, node->boot, in, &event);
+    if (in->req == 0) return; /* a page that others follow */
+    struct peal_frame answer = {
+        .type = PEAL_F_PRESENTED, .req = in->req, .group = in->group, .to = event, .code = err};
+    peal_table_tell(&s->table, node, &answer);
+}
+
+static void on_who(struct peal_shard *s, struct peal_node_entry *node, const struct peal_frame *in)
+{
+    struct peal_person people[PEAL_WHO_MAX];
+    struct peal_frame answer = {.type = PEAL_F_PRESENCE, .req = in->req, .group = in->group};
+    enum peal_err err = check_presence(s, in->group);
+    size_t room = in->limit < PEAL_WHO_MAX ? (size_t)in->limit : PEAL_WHO_MAX;
+    if (in->req == 0) return; /* nobody would know what is meant */
+    if (err == PEAL_OK) peal_presence_who(s->presence, in, people, room, &answer);
+    answer.code = err;
+    peal_table_tell(&s->table, node, &answer);
+}
+
 /* ---- results of the store ---------------------------------------------------------------- */
 
 static void put_done(struct peal_shard *s, struct peal_store_op *op)
@@ -754,6 +802,12 @@ static void on_frame(struct peal_shard *s, struct peal_node_entry *node,
     case PEAL_F_MARK:
         on_mark(s, node, peer, frame);
         break;
+    case PEAL_F_PRESENT:
+        on_present(s, node, frame);
+        break;
+    case PEAL_F_WHO:
+        on_who(s, node, frame);
+        break;
     default:
         peal_log(PEAL_LOG_WARN, "node.bad_frame", "boot=%016llx type=%s",
                  (unsigned long long)node->boot, peal_frame_name(frame->type));
@@ -818,6 +872,7 @@ void peal_shard_on_link(struct peal_shard *s, uint64_t boot)
 void peal_shard_on_tick(struct peal_shard *s)
 {
     submit_waiting(s);
+    peal_presence_on_tick(s->presence);
     if (s->now_ms < s->second_due_ms) return;
     s->second_due_ms = s->now_ms + PEAL_BEAT_MS;
     peal_table_on_second(&s->table);
@@ -838,6 +893,7 @@ void peal_shard_set_time(struct peal_shard *s, uint64_t mono_ms, uint64_t wall_m
 {
     s->now_ms = mono_ms;
     s->table.now_ms = mono_ms;
+    peal_presence_set_time(s->presence, mono_ms);
     s->wall_ms = wall_ms;
 }
 
@@ -850,6 +906,12 @@ struct peal_shard *peal_shard_new(const struct peal_config *config, const struct
     if (s == NULL) return NULL;
     s->config = config;
     s->io = *io;
+    struct peal_presence_io presence = {s, presence_tell, presence_alive};
+    s->presence = peal_presence_new(config, &presence, boot);
+    if (s->presence == NULL) {
+        free(s);
+        return NULL;
+    }
     peal_link_init(&s->waiting);
     if (peal_table_init(&s->table, config, boot) == PEAL_OK) {
         s->table.ctx = io->ctx;
@@ -858,6 +920,7 @@ struct peal_shard *peal_shard_new(const struct peal_config *config, const struct
             return s;
         peal_table_fini(&s->table);
     }
+    peal_presence_free(s->presence);
     free(s);
     return NULL;
 }
@@ -875,6 +938,7 @@ void peal_shard_free(struct peal_shard *s)
             peal_call_free(call);
         peal_store_op_free(op);
     }
+    peal_presence_free(s->presence);
     peal_table_fini(&s->table);
     peal_dedup_fini(&s->dedup);
     peal_buf_fini(&s->scratch);

@@ -32,6 +32,7 @@ enum peal_event_type {
     PEAL_EVENT_GAP,
     PEAL_EVENT_DEGRADED,
     PEAL_EVENT_GOAWAY,
+    PEAL_EVENT_PRESENCE,
     PEAL_EVENT_ERROR,
 };
 
@@ -58,7 +59,7 @@ struct peal_event {
     const char *message;           /* ERROR: a sentence */
     struct peal_span message_id;   /* PUBLISHED */
     const struct peal_conn *conn;  /* WELCOME: what it is about */
-    const struct peal_frame *page; /* INBOX: entries */
+    const struct peal_frame *page; /* INBOX: entries; PRESENCE: what the router said */
 };
 
 struct peal_message_facts {

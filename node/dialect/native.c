@@ -149,6 +149,40 @@ static void add_range(struct peal_buf *out, const struct peal_event *e)
     peal_render_string(out, ",\"why\":", peal_span_of(peal_gap_word(e->why)));
 }
 
+/* A list of those with or without a count; nothing at all when there are none of them. */
+static void add_names(struct peal_buf *out, const char *name, const struct peal_frame *f, bool came)
+{
+    bool first = true;
+    for (size_t i = 0; i < f->people.count; i++) {
+        if ((f->people.at[i].count != 0) != came) continue;
+        add(out, first ? name : ",");
+        first = false;
+        peal_json_add_string(out, f->people.at[i].user);
+    }
+    if (!first) add(out, "]");
+}
+
+static void add_presence(struct peal_buf *out, const struct peal_frame *f)
+{
+    bool list = f->req != 0;
+    peal_render_string(out, ",\"group\":", f->group);
+    peal_render_u64(out, ",\"users\":", f->users);
+    peal_render_u64(out, ",\"connections\":", f->connections);
+    if (list) {
+        add(out, ",\"list\":[");
+        for (size_t i = 0; i < f->people.count; i++) {
+            if (i > 0) add(out, ",");
+            peal_json_add_string(out, f->people.at[i].user);
+        }
+        add(out, "]");
+    } else {
+        add_names(out, ",\"join\":[", f, true);
+        add_names(out, ",\"leave\":[", f, false);
+    }
+    if (f->flags & PEAL_FLAG_TRUNCATED || (list && f->offset != 0)) add(out, ",\"truncated\":true");
+    if (f->flags & PEAL_FLAG_SETTLING) add(out, ",\"settling\":true");
+}
+
 static void add_error(struct peal_buf *out, const struct peal_event *e)
 {
     const char *retry = peal_err_retry(e->err);
@@ -174,6 +208,7 @@ static void native_event(struct peal_buf *out, const struct peal_event *e)
         [PEAL_EVENT_GAP] = "gap",
         [PEAL_EVENT_DEGRADED] = "degraded",
         [PEAL_EVENT_GOAWAY] = "goaway",
+        [PEAL_EVENT_PRESENCE] = "presence",
         [PEAL_EVENT_ERROR] = "error",
     };
     size_t begin = peal_ws_begin(out);
@@ -218,6 +253,9 @@ static void native_event(struct peal_buf *out, const struct peal_event *e)
         peal_render_u64(out, ",\"in_ms\":", e->in_ms);
         peal_render_u64(out, ",\"spread_ms\":", e->spread_ms);
         break;
+    case PEAL_EVENT_PRESENCE:
+        add_presence(out, e->page);
+        break;
     case PEAL_EVENT_ERROR:
         add_error(out, e);
         break;
@@ -243,6 +281,7 @@ enum {
     READ = 32,
     INBOX = 64,
     PING = 128,
+    PRESENCE = 256,
 };
 
 static const struct command {
@@ -250,10 +289,15 @@ static const struct command {
     unsigned bit;
     void (*run)(struct peal_conn *conn, const struct peal_command *cmd);
 } commands[] = {
-    {"hello", HELLO, peal_conn_hello}, {"join", JOIN, peal_conn_join},
-    {"leave", LEAVE, peal_conn_leave}, {"publish", PUBLISH, peal_conn_publish},
-    {"ack", ACK, peal_conn_ack},       {"read", READ, peal_conn_read},
-    {"inbox", INBOX, peal_conn_inbox}, {"ping", PING, peal_conn_ping},
+    {"hello", HELLO, peal_conn_hello},
+    {"join", JOIN, peal_conn_join},
+    {"leave", LEAVE, peal_conn_leave},
+    {"publish", PUBLISH, peal_conn_publish},
+    {"ack", ACK, peal_conn_ack},
+    {"read", READ, peal_conn_read},
+    {"inbox", INBOX, peal_conn_inbox},
+    {"ping", PING, peal_conn_ping},
+    {"presence", PRESENCE, peal_conn_presence},
 };
 
 enum field_kind {
@@ -286,8 +330,8 @@ static const struct field {
     /* Before groups: what is resumed and named there again is joined once. */
     {"resume", K_RESUME, HELLO, 0, 0, 0},
     {"groups", K_NAMES, HELLO, 0, 0, 0},
-    {"group", K_NAME, JOIN | LEAVE | PUBLISH, JOIN | LEAVE, offsetof(struct peal_command, group),
-     0},
+    {"group", K_NAME, JOIN | LEAVE | PUBLISH | PRESENCE, JOIN | LEAVE | PRESENCE,
+     offsetof(struct peal_command, group), 0},
     {"user", K_NAME, PUBLISH, 0, offsetof(struct peal_command, user), 0},
     {"since", K_POSITION, JOIN, 0, 0, 0},
     {"last", K_U64, JOIN, 0, offsetof(struct peal_command, last), 0},
@@ -295,7 +339,8 @@ static const struct field {
     {"offsets", K_OFFSETS, ACK | READ, 0, 0, 0},
     {"all", K_BOOL, READ, 0, offsetof(struct peal_command, all), 0},
     {"before", K_U64, INBOX, 0, offsetof(struct peal_command, before), 0},
-    {"limit", K_U64, INBOX, 0, offsetof(struct peal_command, limit), 0},
+    {"presence", K_BOOL, JOIN, 0, offsetof(struct peal_command, presence), 0},
+    {"limit", K_U64, INBOX | PRESENCE, 0, offsetof(struct peal_command, limit), 0},
     {"unread_only", K_BOOL, INBOX, 0, offsetof(struct peal_command, unread_only), 0},
     {"event", K_WORD, PUBLISH, 0, offsetof(struct peal_command, env.event), PEAL_EVENT_MAX},
     {"message_id", K_WORD, PUBLISH, 0, offsetof(struct peal_command, env.id), PEAL_MESSAGE_ID_MAX},

@@ -247,7 +247,7 @@ static void config_problem_names_file_line_and_key(void **state)
     assert_string_equal(
         refused("listen: 127.0.0.1:1\nlimits:\n  mesage: 1KiB\n"),
         "config:3: unknown key \"mesage\" in limits; known: message, queue, "
-        "queue_messages, unsent, history, users_per_publish, groups_per_connection, "
+        "queue_messages, unsent, history, presence, users_per_publish, groups_per_connection, "
         "connections_per_user, connections, body, ping, pong\n");
     assert_string_equal(refused("limits:\n  message: 5MiB\n"),
                         "config:2: limits.message: \"5MiB\" is out of range: 1B to 4MiB\n");

@@ -4,7 +4,8 @@
  * back with their positions, routers that die and start again. Each client checks its own streams:
  * an offset follows the one before, or a skip or gap says why not; the durable group never has a
  * gap; what one client saw at a position every other one saw as well. In the end the faults stop,
- * and everybody must get the last message of each of his groups.
+ * and everybody must get the last message of each of his groups; the router must know exactly who
+ * is there, and so must every client who asked to be told.
  *
  * PEAL_SEED=n repeats one run, PEAL_RUNS=n says how many. */
 #include <sodium.h>
@@ -26,9 +27,21 @@
 #include "tests/unit/frame.h"
 #include "tests/unit/unit.h"
 
-enum { NODES = 2, HUBS = 2, CLIENTS = 8, GROUPS = 4, QUEUE = 8192, SEEN = 65536, STORE = 4096 };
+enum {
+    NODES = 2,
+    HUBS = 2,
+    CLIENTS = 8,
+    GROUPS = 5,
+    ROOMS = 3,
+    USERS = 2,
+    QUEUE = 8192,
+    SEEN = 65536,
+    STORE = 4096
+};
 
-static const char *const group_names[GROUPS] = {"live:a", "room:b", "log:c", "user:bob"};
+static const char *const group_names[GROUPS] = {"live:a", "room:b", "log:c", "user:bob",
+                                                "user:ann"};
+static const char *const user_names[USERS] = {"bob", "ann"};
 
 struct item {
     uint64_t to; /* of an answer: boot of the node */
@@ -54,6 +67,11 @@ struct client {
         uint64_t epoch;
         uint64_t offset;
         uint64_t last_value; /* newest payload */
+        bool heard;          /* who is there, as it was told */
+        bool unsure;         /* not all of it */
+        bool there[USERS];
+        uint64_t users;
+        uint64_t connections;
     } groups[GROUPS];
 };
 
@@ -85,8 +103,8 @@ struct sim {
     struct queue rpc; /* from nodes to the router */
     struct queue ops; /* at the store */
     struct queue fetches;
-    struct stored store[2][STORE]; /* log:c, user:bob */
-    size_t store_count[2];
+    struct stored store[GROUPS - 2][STORE]; /* log:c and the inboxes */
+    size_t store_count[GROUPS - 2];
     uint64_t rev;
     struct node nodes[NODES];
     struct client clients[CLIENTS];
@@ -96,6 +114,7 @@ struct sim {
     size_t messages;
     size_t gaps;
     size_t skips;
+    size_t watched; /* clients who were told rightly who is there */
 };
 
 /* Hash keys and ids are random; here they come from the seed as well, so that a run repeats. */
@@ -199,7 +218,10 @@ enum { STORE_EPOCH = 4711 };
 
 static int store_index(struct peal_span group)
 {
-    return peal_span_is(group, "user:bob");
+    for (int i = 0; i < GROUPS - 2; i++)
+        if (peal_span_is(group, group_names[i + 2])) return i;
+    fail_msg("%.*s is not durable", (int)group.size, group.at);
+    return 0;
 }
 
 static void store_work(struct sim *s, struct peal_store_op *op)
@@ -223,7 +245,7 @@ static void store_work(struct sim *s, struct peal_store_op *op)
     }
     op->offset = s->store_count[i];
     op->first = 1;
-    op->unread = s->store_count[1];
+    op->unread = s->store_count[i];
     op->rev = s->rev;
 }
 
@@ -348,6 +370,8 @@ static void disconnect(struct client *c)
     peal_conn_fini(&c->conn);
     c->connected = false;
     c->welcomed = false;
+    for (int g = 0; g < GROUPS; g++)
+        c->groups[g].heard = false;
 }
 
 static void say(struct client *c, const char *json)
@@ -355,12 +379,19 @@ static void say(struct client *c, const char *json)
     peal_conn_on_receive(&c->conn, true, peal_span_of(json));
 }
 
+/* Clients 0, 2, .. are bob's, the others ann's. */
+static int inbox_of(const struct sim *s, const struct client *c)
+{
+    return ROOMS + (int)((c - s->clients) % USERS);
+}
+
 static void connect_client(struct sim *s, struct client *c)
 {
     static struct peal_config_route route = {
         .path = "/", .dialect = PEAL_DIALECT_NATIVE, .identity = PEAL_IDENTITY_URL};
     struct peal_route_match match = {.route = &route};
-    struct peal_conn_open from = {.match = &match, .user = peal_span_of("bob")};
+    int inbox = inbox_of(s, c);
+    struct peal_conn_open from = {.match = &match, .user = peal_span_of(user_names[inbox - ROOMS])};
     struct peal_buf hello = {0};
     c->node = (int)(rnd(s) % NODES);
     c->hub = (int)(rnd(s) % HUBS);
@@ -371,7 +402,7 @@ static void connect_client(struct sim *s, struct client *c)
     /* Resumes what it was a member of, and the inbox once it has a position. */
     peal_buf_add_text(&hello, "{\"type\":\"hello\",\"id\":1,\"resume\":{\"groups\":{");
     bool first = true;
-    for (int g = 0; g < GROUPS - 1; g++) {
+    for (int g = 0; g < ROOMS; g++) {
         if (!c->groups[g].member || !c->groups[g].known) continue;
         peal_buf_add_format(&hello, "%s\"%s\":[\"%llx\",%llu]", first ? "" : ",", group_names[g],
                             (unsigned long long)c->groups[g].epoch,
@@ -379,10 +410,10 @@ static void connect_client(struct sim *s, struct client *c)
         first = false;
     }
     peal_buf_add_text(&hello, "}");
-    if (c->groups[3].known)
+    if (c->groups[inbox].known)
         peal_buf_add_format(&hello, ",\"inbox\":[\"%llx\",%llu]",
-                            (unsigned long long)c->groups[3].epoch,
-                            (unsigned long long)c->groups[3].offset);
+                            (unsigned long long)c->groups[inbox].epoch,
+                            (unsigned long long)c->groups[inbox].offset);
     peal_buf_add_text(&hello, "}}");
     peal_conn_on_receive(&c->conn, true, peal_buf_span(&hello));
     peal_buf_fini(&hello);
@@ -450,6 +481,37 @@ static void note_seen(struct sim *s, int g, uint64_t epoch, uint64_t offset, uin
     s->seen[i] = value;
 }
 
+static void note_there(struct client *c, int g, const struct peal_json *json, const char *name,
+                       bool there)
+{
+    const struct peal_json_field *f = peal_json_get(json, name);
+    struct peal_span user;
+    size_t at = 0;
+    while (f != NULL && peal_json_next(f->value, &at, &user))
+        for (int u = 0; u < USERS; u++)
+            if (peal_span_is(peal_span_make(user.at + 1, user.size - 2), user_names[u]))
+                c->groups[g].there[u] = there;
+}
+
+/* What a page that shows who is there would do. */
+static void on_presence(struct client *c, int g, const struct peal_json *json)
+{
+    bool list = peal_json_get(json, "list") != NULL;
+    bool part = peal_json_get(json, "truncated") != NULL || peal_json_get(json, "settling") != NULL;
+    if (!list && !c->groups[g].heard) fail_msg("an event before the list");
+    if (list) {
+        c->groups[g].heard = true;
+        c->groups[g].unsure = false;
+        memset(c->groups[g].there, 0, sizeof c->groups[g].there);
+    }
+    c->groups[g].unsure = c->groups[g].unsure || part;
+    note_there(c, g, json, "list", true);
+    note_there(c, g, json, "join", true);
+    note_there(c, g, json, "leave", false);
+    c->groups[g].users = number_of(json, "users");
+    c->groups[g].connections = number_of(json, "connections");
+}
+
 static void on_server_message(struct sim *s, struct client *c, struct peal_span text)
 {
     struct peal_json json;
@@ -466,7 +528,7 @@ static void on_server_message(struct sim *s, struct client *c, struct peal_span 
         struct peal_json position;
         assert_int_equal(peal_json_object(inbox->value, &position), PEAL_OK);
         if (!peal_span_is(word_of(&position, "recovered"), "pending"))
-            set_position(c, 3, &position);
+            set_position(c, inbox_of(s, c), &position);
         while (peal_json_next_field(peal_json_get(&json, "groups")->value, &at, &name, &value)) {
             assert_int_equal(peal_json_object(value, &position), PEAL_OK);
             if (peal_span_is(word_of(&position, "recovered"), "pending")) continue;
@@ -478,6 +540,10 @@ static void on_server_message(struct sim *s, struct client *c, struct peal_span 
         peal_span_is(type, "state"))
         return;
     int g = group_index(word_of(&json, "group"));
+    if (peal_span_is(type, "presence")) {
+        on_presence(c, g, &json);
+        return;
+    }
     uint64_t offset = number_of(&json, "offset");
     if (!c->welcomed && !peal_span_is(type, "left")) fail_msg("%.*s", (int)text.size, text.at);
     if (peal_span_is(type, "joined")) {
@@ -485,6 +551,7 @@ static void on_server_message(struct sim *s, struct client *c, struct peal_span 
     } else if (peal_span_is(type, "left")) {
         c->groups[g].member = false;
         c->groups[g].known = false;
+        c->groups[g].heard = false;
     } else if (peal_span_is(type, "message")) {
         s->messages++;
         if (!c->groups[g].known || offset != c->groups[g].offset + 1)
@@ -622,7 +689,7 @@ static void publish(struct sim *s, int g)
 static void client_acts(struct sim *s, struct client *c)
 {
     char json[128];
-    int g = (int)(rnd(s) % (GROUPS - 1));
+    int g = (int)(rnd(s) % ROOMS);
     if (!c->connected) {
         connect_client(s, c);
         return;
@@ -645,7 +712,8 @@ static void client_acts(struct sim *s, struct client *c)
         return;
     default:
         if (!c->conn.greeted) return;
-        snprintf(json, sizeof json, "{\"type\":\"join\",\"group\":\"%s\"}", group_names[g]);
+        snprintf(json, sizeof json, "{\"type\":\"join\",\"group\":\"%s\"%s}", group_names[g],
+                 g != 1 && chance(s, 50) ? ",\"presence\":true" : "");
         say(c, json);
     }
 }
@@ -691,9 +759,9 @@ static struct sim *sim_new(uint64_t seed)
     static const char yaml[] =
         "limits: {queue: 2KiB, queue_messages: 12}\n"
         "groups:\n"
-        "  - {match: 'user:{id}', durable: true}\n"
-        "  - {match: 'log:{id}', durable: true, join: anyone}\n"
-        "  - {match: 'live:{id}', join: anyone}\n"
+        "  - {match: 'user:{id}', durable: true, presence: users}\n"
+        "  - {match: 'log:{id}', durable: true, join: anyone, presence: users}\n"
+        "  - {match: 'live:{id}', join: anyone, presence: users}\n"
         "  - {match: '*', history: {messages: 30, age: 60s}, join: anyone}\n";
     struct sim *s = calloc(1, sizeof *s);
     struct peal_config_sources from = {.text = yaml, .text_size = sizeof yaml - 1};
@@ -743,11 +811,76 @@ static void sim_free(struct sim *s)
             peal_order_free(item.at);
         peal_uplink_free(node->uplink);
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < GROUPS - 2; i++)
         for (size_t k = 0; k < s->store_count[i]; k++)
             peal_bytes_unref(s->store[i][k].envelope);
     peal_config_free(s->config);
     free(s);
+}
+
+/* Asks the router who is in a group, as a backend does. */
+struct probe {
+    struct peal_request request;
+    bool answered;
+    uint64_t users;
+    uint64_t connections;
+    bool there[USERS];
+};
+
+static void probe_done(struct peal_request *request, const struct peal_frame *answer)
+{
+    struct probe *probe = PEAL_FROM_LINK(request, struct probe, request);
+    assert_non_null(answer);
+    assert_int_equal(answer->code, PEAL_OK);
+    assert_int_equal(answer->flags, 0);
+    probe->answered = true;
+    probe->users = answer->users;
+    probe->connections = answer->connections;
+    for (size_t i = 0; i < answer->people.count; i++)
+        for (int u = 0; u < USERS; u++)
+            if (peal_span_is(answer->people.at[i].user, user_names[u])) probe->there[u] = true;
+}
+
+/* In quiet times the router, and whoever asked, knows exactly who is there. */
+static void check_presence(struct sim *s, int g)
+{
+    struct probe probe = {0};
+    struct probe truth = {0};
+    struct peal_span name = peal_span_of(group_names[g]);
+    struct peal_frame who = {.type = PEAL_F_WHO, .group = name, .limit = USERS};
+    struct peal_member *members[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        struct client *c = &s->clients[i];
+        members[i] = c->connected ? peal_member_find(&c->conn, name) : NULL;
+        if (members[i] == NULL) continue;
+        truth.connections++;
+        truth.users += !truth.there[inbox_of(s, c) - ROOMS];
+        truth.there[inbox_of(s, c) - ROOMS] = true;
+    }
+    peal_request_init(&probe.request, probe_done);
+    assert_int_equal(peal_request_send(&s->nodes[0].hubs[0].hub, &probe.request, name, &who),
+                     PEAL_OK);
+    settle(s, 5);
+    assert_true(probe.answered);
+    if (probe.users != truth.users || probe.connections != truth.connections)
+        fail_msg("%s: the router knows %llu users, %llu connections, there are %llu, %llu",
+                 group_names[g], (unsigned long long)probe.users,
+                 (unsigned long long)probe.connections, (unsigned long long)truth.users,
+                 (unsigned long long)truth.connections);
+    assert_memory_equal(probe.there, truth.there, sizeof truth.there);
+    for (int i = 0; i < CLIENTS; i++) {
+        struct client *c = &s->clients[i];
+        struct peal_map *watchers = &c->conn.hub->attendance.watchers;
+        if (members[i] == NULL ||
+            peal_map_find(watchers, peal_span_make(&members[i], sizeof members[i])) == NULL)
+            continue;
+        assert_true(c->groups[g].heard);
+        assert_true(c->groups[g].users == truth.users);
+        assert_true(c->groups[g].connections == truth.connections);
+        if (!c->groups[g].unsure)
+            assert_memory_equal(c->groups[g].there, truth.there, sizeof truth.there);
+        s->watched++;
+    }
 }
 
 /* After the faults everybody is up to date: the last message of each group reaches its members. */
@@ -771,13 +904,20 @@ static void check_end(struct sim *s)
         struct client *c = &s->clients[i];
         assert_true(c->connected);
         assert_true(c->welcomed);
-        assert_true(c->groups[3].member);
+        assert_true(c->groups[inbox_of(s, c)].member);
         for (int g = 0; g < GROUPS; g++)
             if (c->groups[g].member && c->groups[g].last_value != last[g])
                 fail_msg("client %d missed the last message of %s: has %llu, last is %llu", i,
                          group_names[g], (unsigned long long)c->groups[g].last_value,
                          (unsigned long long)last[g]);
     }
+    for (int g = 0; g < GROUPS; g++)
+        if (g != 1) check_presence(s, g);
+    for (int i = 0; i < CLIENTS / 2; i++)
+        disconnect(&s->clients[i * 2]);
+    settle(s, 120); /* the grace is over, and the counts were told */
+    for (int g = 0; g < GROUPS; g++)
+        if (g != 1) check_presence(s, g);
     /* Links that have nothing to repair are confirmed, and nobody syncs again and again. */
     int64_t syncs = peal_metrics_sum(PEAL_M_LINK_SYNCS);
     settle(s, 100);
@@ -793,6 +933,7 @@ static void model_streams_are_complete_or_say_why_not(void **state)
     int runs = given != NULL ? 1 : runs_text != NULL ? atoi(runs_text) : 30;
     size_t messages = 0;
     size_t gaps = 0;
+    size_t watched = 0;
     peal_log_set_level(PEAL_LOG_ERROR);
     for (int run = 0; run < runs; run++, seed++) {
         /* Printed before the run, so that a failure can be repeated. */
@@ -805,10 +946,12 @@ static void model_streams_are_complete_or_say_why_not(void **state)
         check_end(s);
         messages += s->messages;
         gaps += s->gaps;
+        watched += s->watched;
         sim_free(s);
     }
-    print_message("%d runs, %zu messages, %zu gaps\n", runs, messages, gaps);
+    print_message("%d runs, %zu messages, %zu gaps, %zu watched\n", runs, messages, gaps, watched);
     assert_true(messages > (size_t)runs * 100); /* it did something */
+    assert_true(runs < 10 || watched > (size_t)runs);
 }
 
 int main(void)

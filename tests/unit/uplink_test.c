@@ -750,6 +750,7 @@ static void uplink_batch_that_cannot_be_sent_is_that_for_each_frame(void **state
     struct world *w = *state;
     batch(w, 5, 0, NULL);
     confirm(w, w->sent[0].seq);
+    peal_uplink_flush(w->up); /* the workers are told of the sync */
     forget(w);
     w->send_full = true;
     order_more(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "a");
