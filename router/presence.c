@@ -42,6 +42,7 @@ struct place {
     uint64_t told_users; /* as last told */
     uint64_t told_connections;
     uint32_t watching; /* sources with somebody who asked */
+    bool shown;        /* somebody saw a state that was not told, and may be gone when it is due */
     char name[];
 };
 
@@ -622,20 +623,22 @@ static void flush_place(struct peal_presence *p, struct place *place)
     {
         struct user *u = PEAL_FROM_LINK(it, struct user, news_in);
         bool there = is_there(u);
-        if (there != u->told && count == PEAL_PRESENCE_NEWS_MAX)
+        bool news = there != u->told || place->shown;
+        if (news && count == PEAL_PRESENCE_NEWS_MAX)
             truncated = true;
-        else if (there != u->told)
+        else if (news)
             people[count++] = (struct peal_person){.user = user_name(u), .count = there};
         u->told = there;
         peal_list_remove(it);
         if (!there) peal_list_append(&gone, it);
     }
-    bool counts =
-        place->user_count != place->told_users || connections_of(place) != place->told_connections;
+    bool counts = place->shown || place->user_count != place->told_users ||
+                  connections_of(place) != place->told_connections;
     if (!is_settling(p) && place->watching > 0 && (count > 0 || counts))
         tell(p, place, people, truncated ? 0 : count, truncated ? PEAL_FLAG_TRUNCATED : 0);
     place->told_users = place->user_count;
     place->told_connections = connections_of(place);
+    place->shown = false;
     peal_list_remove(&place->names_in);
     peal_list_remove(&place->counts_in);
     while (!peal_list_empty(&gone))
@@ -673,7 +676,7 @@ static void tell_settled(struct peal_presence *p)
     }
 }
 
-void peal_presence_who(const struct peal_presence *p, const struct peal_frame *in,
+void peal_presence_who(struct peal_presence *p, const struct peal_frame *in,
                        struct peal_person *people, size_t room, struct peal_frame *out)
 {
     struct place *place = find_place(p, in->group);
@@ -682,6 +685,7 @@ void peal_presence_who(const struct peal_presence *p, const struct peal_frame *i
                                .group = in->group,
                                .flags = is_settling(p) ? PEAL_FLAG_SETTLING : 0};
     if (place == NULL) return;
+    place->shown = !peal_list_empty(&place->names_in) || !peal_list_empty(&place->counts_in);
     out->to = place->event;
     out->users = place->user_count;
     out->connections = connections_of(place);

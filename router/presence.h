@@ -62,7 +62,7 @@ enum peal_err peal_presence_report(struct peal_presence *presence, uint64_t boot
 /* Answers a WHO: *out becomes a PRESENCE with at most room users, in order of arrival, behind the
  * one whose number is in->offset. out->offset is where the next page begins, 0 when there is none.
  * Names point into presence until it is changed. */
-void peal_presence_who(const struct peal_presence *presence, const struct peal_frame *in,
+void peal_presence_who(struct peal_presence *presence, const struct peal_frame *in,
                        struct peal_person *people, size_t room, struct peal_frame *out);
 /* Ends graces, drops lost nodes, tells what has changed. At least every 250 ms. */
 void peal_presence_on_tick(struct peal_presence *presence);

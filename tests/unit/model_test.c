@@ -875,8 +875,11 @@ static void check_presence(struct sim *s, int g)
             peal_map_find(watchers, peal_span_make(&members[i], sizeof members[i])) == NULL)
             continue;
         assert_true(c->groups[g].heard);
-        assert_true(c->groups[g].users == truth.users);
-        assert_true(c->groups[g].connections == truth.connections);
+        if (c->groups[g].users != truth.users || c->groups[g].connections != truth.connections)
+            fail_msg("client %d was told of %llu users, %llu connections in %s, not %llu, %llu", i,
+                     (unsigned long long)c->groups[g].users,
+                     (unsigned long long)c->groups[g].connections, group_names[g],
+                     (unsigned long long)truth.users, (unsigned long long)truth.connections);
         if (!c->groups[g].unsure)
             assert_memory_equal(c->groups[g].there, truth.there, sizeof truth.there);
         s->watched++;
