@@ -78,6 +78,7 @@ static int setup(void **state)
     static const char yaml[] = "groups:\n"
                                "  - {match: 'user:{id}', durable: true}\n"
                                "  - {match: 'live:{id}'}\n"
+                               "  - {match: 'here:{id}', presence: users}\n"
                                "  - {match: '*', history: {messages: 5, age: 60s}}\n";
     struct world *w = calloc(1, sizeof *w);
     struct peal_config_sources from = {.text = yaml, .text_size = sizeof yaml - 1};
@@ -689,6 +690,113 @@ static void shard_mark_of_a_group_that_is_no_inbox_is_refused(void **state)
     peal_frame_fini(&answer);
 }
 
+/* Session 1 of ann is in the group, and somebody there watches. */
+static void present(struct world *w, uint64_t boot, const char *group, uint64_t flags)
+{
+    struct peal_person ann = {peal_span_of("ann"), boot, 1};
+    struct peal_frame f = {.type = PEAL_F_PRESENT,
+                           .req = 7,
+                           .group = peal_span_of(group),
+                           .flags = flags,
+                           .to = 1,
+                           .limit = 1};
+    f.people.at = &ann;
+    f.people.count = 1;
+    from_node(w, boot, &f);
+}
+
+enum { ALL_OF_IT = PEAL_FLAG_ALL | PEAL_FLAG_FIRST | PEAL_FLAG_LAST };
+
+/* Asks and gives the answer, which needs no fini: only its numbers are looked at. */
+static struct peal_frame who(struct world *w, const char *group)
+{
+    struct peal_frame f = {.type = PEAL_F_WHO, .req = 9, .group = peal_span_of(group), .limit = 10};
+    struct peal_frame batch;
+    struct peal_frame answer;
+    from_node(w, 50, &f);
+    last_entry(w, 0, &batch, &answer);
+    assert_int_equal(answer.type, PEAL_F_PRESENCE);
+    assert_int_equal(answer.req, 9);
+    peal_frame_fini(&batch);
+    struct peal_frame numbers = answer;
+    peal_frame_fini(&answer);
+    return numbers;
+}
+
+static void tick(struct world *w, uint64_t ms, uint64_t silent)
+{
+    struct peal_frame beat = {.type = PEAL_F_BEAT};
+    for (uint64_t i = 0; i < ms / 250; i++) {
+        w->now_ms += 250;
+        peal_shard_set_time(w->shard, w->now_ms, 1700000000000);
+        for (uint64_t boot = 42; boot <= 43; boot++)
+            if (boot != silent) from_node(w, boot, &beat);
+        peal_shard_on_tick(w->shard);
+        peal_shard_flush(w->shard);
+        forget(w);
+    }
+}
+
+static void shard_report_of_who_is_there_is_answered_in_order_with_messages(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame batch;
+    struct peal_frame entry;
+    present(w, 42, "here:1", ALL_OF_IT);
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(entry.type, PEAL_F_PRESENTED);
+    assert_int_equal(entry.req, 7);
+    assert_int_equal(entry.code, PEAL_OK);
+    peal_frame_fini(&entry);
+    peal_frame_fini(&batch);
+    struct peal_frame answer = who(w, "here:1");
+    assert_int_equal(answer.code, PEAL_OK);
+    assert_int_equal(answer.users, 1);
+    assert_int_equal(answer.connections, 1);
+    assert_int_equal(answer.flags, PEAL_FLAG_SETTLING);
+    /* On top of nothing: all of it is asked for. */
+    present(w, 43, "here:1", 0);
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(entry.code, PEAL_EAGAIN);
+    peal_frame_fini(&entry);
+    peal_frame_fini(&batch);
+}
+
+static void shard_presence_that_is_off_is_refused_and_costs_nothing(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame batch;
+    struct peal_frame entry;
+    present(w, 42, "room", ALL_OF_IT);
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(entry.code, PEAL_EBAD_FIELD);
+    peal_frame_fini(&entry);
+    peal_frame_fini(&batch);
+    assert_int_equal(who(w, "room").code, PEAL_EBAD_FIELD);
+    assert_int_equal(who(w, "\n").code, PEAL_EBAD_GROUP);
+}
+
+static void shard_people_of_a_silent_node_leave_after_the_grace(void **state)
+{
+    struct world *w = *state;
+    present(w, 42, "here:1", ALL_OF_IT);
+    tick(w, 10000, 0); /* settled */
+    present(w, 43, "here:1", ALL_OF_IT | PEAL_FLAG_WATCH);
+    tick(w, 6000, 0);
+    assert_int_equal(who(w, "here:1").connections, 2);
+    tick(w, 5000, 42);
+    /* Ann has a connection at the other node. */
+    struct peal_frame answer = who(w, "here:1");
+    assert_int_equal(answer.connections, 1);
+    assert_int_equal(answer.users, 1);
+    tick(w, 4750, 43);
+    answer = who(w, "here:1");
+    assert_int_equal(answer.connections, 0);
+    assert_int_equal(answer.users, 1);
+    tick(w, 5000, 43);
+    assert_int_equal(who(w, "here:1").users, 0);
+}
+
 static void shard_garbage_is_answered_or_ignored(void **state)
 {
     struct world *w = *state;
@@ -725,6 +833,9 @@ int main(void)
         TEST(shard_silent_node_is_dropped_and_gets_a_new_sequence),
         TEST(shard_mark_is_told_to_all_nodes_of_the_inbox),
         TEST(shard_mark_of_a_group_that_is_no_inbox_is_refused),
+        TEST(shard_report_of_who_is_there_is_answered_in_order_with_messages),
+        TEST(shard_presence_that_is_off_is_refused_and_costs_nothing),
+        TEST(shard_people_of_a_silent_node_leave_after_the_grace),
         TEST(shard_garbage_is_answered_or_ignored),
     };
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);

@@ -12,6 +12,7 @@ static struct peal_frame full_frame(enum peal_frame_type type)
     static struct peal_span entries[] = {{"one", 3}, {"", 0}};
     static struct peal_position positions[] = {{{"room:1", 6}, 7, 8}, {{"user:bob", 8}, 9, 0}};
     static uint64_t offsets[] = {1, 300, UINT64_MAX};
+    static struct peal_person people[] = {{{"ann", 3}, UINT64_MAX, 1}, {{NULL, 0}, 5, 0}};
     struct peal_frame f = {.type = type,
                            .req = 1,
                            .boot = UINT64_MAX,
@@ -40,6 +41,11 @@ static struct peal_frame full_frame(enum peal_frame_type type)
     f.positions.count = 2;
     f.offsets.at = offsets;
     f.offsets.count = 3;
+    f.source = 18;
+    f.users = 19;
+    f.connections = 20;
+    f.people.at = people;
+    f.people.count = 2;
     return f;
 }
 
@@ -64,6 +70,29 @@ static void frame_every_type_survives_a_round_trip(void **state)
         peal_buf_fini(&first);
         peal_buf_fini(&second);
     }
+}
+
+static void frame_people_arrive_with_and_without_a_name(void **state)
+{
+    (void)state;
+    struct peal_frame in = full_frame(PEAL_F_PRESENT);
+    struct peal_frame out;
+    struct peal_buf buf = {0};
+    peal_frame_encode(&in, &buf);
+    assert_int_equal(peal_frame_decode(peal_buf_span(&buf), &out), PEAL_OK);
+    assert_int_equal(out.source, 18);
+    assert_int_equal(out.people.count, 2);
+    assert_true(peal_span_is(out.people.at[0].user, "ann"));
+    assert_true(out.people.at[0].session == UINT64_MAX);
+    assert_int_equal(out.people.at[0].count, 1);
+    assert_null(out.people.at[1].user.at);
+    assert_int_equal(out.people.at[1].session, 5);
+    peal_frame_fini(&out);
+    /* A name that is there but empty is none. */
+    static const char empty[] = "\x99\x14\x01\xc4\x01g\x00\x00\x00\x00\x01\x91\x93\xc4\x00\x01\x01";
+    struct peal_span bytes = peal_span_make(empty, sizeof empty - 1);
+    assert_int_equal(peal_frame_decode(bytes, &out), PEAL_EBAD_MESSAGE);
+    peal_buf_fini(&buf);
 }
 
 static void frame_fields_arrive_in_their_places(void **state)
@@ -377,6 +406,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frame_every_type_survives_a_round_trip),
+        cmocka_unit_test(frame_people_arrive_with_and_without_a_name),
         cmocka_unit_test(frame_fields_arrive_in_their_places),
         cmocka_unit_test(frame_is_encoded_as_msgpack_c_does),
         cmocka_unit_test(frame_truncated_at_any_byte_is_refused),
