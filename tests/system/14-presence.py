@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from crowd import Crowd
 from native import Error, Native
 from tokens import token
 
@@ -12,7 +13,9 @@ GRACE_S = 1.5
 CONFIG = {
     "workers": 2,
     "presence": {"grace": "1500ms", "settle": "2s"},
-    "limits": {"ping": "300ms", "pong": "300ms"},
+    "routes": [
+        {"path": "/crowd", "dialect": "raw", "identity": "anonymous", "join": ["here:crowd"]}
+    ],
     "groups": [
         {"match": "user:{id}", "durable": True, "presence": "users"},
         {"match": "here:*", "join": "anyone", "presence": "users"},
@@ -42,11 +45,8 @@ def counts(node, group):
 
 
 def wait_counts(node, group, users, connections, timeout=30):
-    until(
-        lambda: counts(node, group) == (users, connections),
-        f"{users} users and {connections} connections in {group}: {presence(node, group)}",
-        timeout,
-    )
+    what = f"{users} users and {connections} connections in {group}"
+    until(lambda: counts(node, group) == (users, connections), what, timeout)
 
 
 def wait_settled(node, group="here:x"):
@@ -158,8 +158,9 @@ def test_page_reload_is_silent_also_by_another_node(cluster):
     watcher.close()
 
 
-def test_half_open_client_is_gone_within_ping_and_pong(cluster):
-    _, (a, _) = cluster
+def test_half_open_client_is_gone_within_ping_and_pong(start_cluster):
+    _, (a,) = start_cluster(1, {**CONFIG, "limits": {"ping": "400ms", "pong": "400ms"}})
+    wait_settled(a)
     # It never answers a ping, and its end is never heard of.
     silent = Native(a.url, token("ann"), groups=["here:1"])
     since = time.monotonic()
@@ -173,25 +174,30 @@ def test_half_open_client_is_gone_within_ping_and_pong(cluster):
 def test_joins_of_a_crowd_arrive_in_few_events(cluster):
     _, (a, b) = cluster
     watcher, _ = watch(a, "here:crowd")
-    # 20 connections with 100 groups each join a hundred groups with 20 people: the group that is
-    # watched has them all.
     clients = [Native((a, b)[n % 2].url, token(f"u{n}"), hello=False) for n in range(200)]
     for n, client in enumerate(clients):
-        client.send({"type": "hello", "token": token(f"u{n}"), "groups": ["here:crowd"]})
+        client.send("hello", token=token(f"u{n}"), groups=["here:crowd"])
+    with Crowd(a.url, 900, "/crowd"), Crowd(b.url, 900, "/crowd"):
+        wait_counts(a, "here:crowd", 201, 2001)
+        check_crowd(watcher)
     wait_counts(a, "here:crowd", 201, 201)
+    for client in clients:
+        client.abort()
+    watcher.close()
+
+
+def check_crowd(watcher):
     frames, there = [], {"watch"}
 
     def all_told():
         frames.extend(f for f in watcher.settled() if f["type"] == "presence")
-        return frames and frames[-1]["users"] == 201 and frames[-1]["connections"] == 201
+        return frames and (frames[-1]["users"], frames[-1]["connections"]) == (201, 2001)
 
     until(all_told, "told of all")
     for frame in frames:
         there |= set(frame.get("join", []))
-    assert len(there) == 201 and len(frames) <= 20
-    for client in clients:
-        client.abort()
-    watcher.close()
+    # As many as there are quarters of a second, whatever the number of joins.
+    assert len(there) == 201 and len(frames) <= 40
 
 
 def test_errors_name_what_is_wrong(cluster):

@@ -89,7 +89,7 @@ static void frame_people_arrive_with_and_without_a_name(void **state)
     assert_int_equal(out.people.at[1].session, 5);
     peal_frame_fini(&out);
     /* A name that is there but empty is none. */
-    static const char empty[] = "\x99\x14\x01\xc4\x01g\x00\x00\x00\x00\x01\x91\x93\xc4\x00\x01\x01";
+    static const char empty[] = "\x99\x15\x01\xc4\x01g\x00\x00\x00\x00\x01\x91\x93\xc4\x00\x01\x01";
     struct peal_span bytes = peal_span_make(empty, sizeof empty - 1);
     assert_int_equal(peal_frame_decode(bytes, &out), PEAL_EBAD_MESSAGE);
     peal_buf_fini(&buf);
