@@ -19,9 +19,9 @@
  *
  * Shape:  at most limits.presence sessions. Beyond that, sessions are counted as connections, but
  *         their users are not known, which answers say (PEAL_FLAG_TRUNCATED).
- * Thread: the shard's; time is passed in. Memory: 96 bytes per session, 136 and the name per user and
- * group, 208 per source, 240 and the name per group, and about 16 for each in the maps.
- * Source: docs/ARCHITECTURE.md, "Presence". */
+ * Thread: the shard's; time is passed in. Memory: 96 bytes per session, 136 and the name per user
+ * and group, 208 per source, 240 and the name per group, and about 16 for each in the maps. Source:
+ * docs/ARCHITECTURE.md, "Presence". */
 #ifndef PEAL_ROUTER_PRESENCE_H
 #define PEAL_ROUTER_PRESENCE_H
 
