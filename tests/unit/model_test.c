@@ -898,6 +898,12 @@ static void check_end(struct sim *s)
     for (int i = 0; i < CLIENTS; i++)
         if (!s->clients[i].connected) connect_client(s, &s->clients[i]);
     settle(s, 200);
+    /* Some ask in quiet times; those who asked before must be right as well. */
+    for (int i = 1; i < CLIENTS; i += 2) {
+        say(&s->clients[i], "{\"type\":\"leave\",\"group\":\"live:a\"}");
+        say(&s->clients[i], "{\"type\":\"join\",\"group\":\"live:a\",\"presence\":true}");
+    }
+    settle(s, 10);
     for (int g = 0; g < GROUPS; g++) {
         publish(s, g);
         last[g] = s->published;
@@ -954,7 +960,7 @@ static void model_streams_are_complete_or_say_why_not(void **state)
     }
     print_message("%d runs, %zu messages, %zu gaps, %zu watched\n", runs, messages, gaps, watched);
     assert_true(messages > (size_t)runs * 100); /* it did something */
-    assert_true(runs < 10 || watched > (size_t)runs);
+    assert_true(watched >= (size_t)runs * CLIENTS / 2);
 }
 
 int main(void)
