@@ -7,7 +7,7 @@ import pytest
 from native import Native
 from tokens import token
 
-here = importlib.import_module("14-presence")
+here = importlib.import_module("28-presence")
 
 GROUP = "here:1"
 
