@@ -245,7 +245,7 @@ static void *ingress_run(void *arg)
     pthread_setname_np(pthread_self(), "shard");
     peal_metrics_thread_start();
     while (!atomic_load(&in->stopping))
-        turn(in, true);
+        turn(in, !peal_shard_busy(in->shard));
     take_last(in);
     /* What the store has taken is finished and answered; nothing new is read. */
     while (peal_shard_waiting(in->shard) > 0) {

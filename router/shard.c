@@ -51,6 +51,7 @@ struct peal_shard {
     size_t store_bytes; /* of messages handed to the store and not done */
     struct peal_presence *presence;
     struct peal_ulids ulids;
+    bool sweeping; /* there is more for peal_table_sweep */
     struct job jobs[AHEAD];
     size_t job_count;
     struct peal_buf scratch; /* encodings that are sent at once */
@@ -66,6 +67,28 @@ static void reply_frame(struct peal_shard *s, const struct peal_peer *peer,
         return; /* the node's request times out */
     }
     s->io.reply(s->io.ctx, peer, peal_buf_span(&s->scratch));
+}
+
+static void peer_of_node(uint64_t boot, struct peal_peer *peer)
+{
+    *peer = (struct peal_peer){.id_size = PEAL_TOPIC_SIZE};
+    peal_topic_of(boot, peer->id);
+}
+
+/* ---- what the table says ------------------------------------------------------------------- */
+
+static void table_topic(void *ctx, uint64_t boot, struct peal_span bytes)
+{
+    const struct peal_shard *s = ctx;
+    s->io.topic(s->io.ctx, boot, bytes);
+}
+
+static void table_synced(void *ctx, struct peal_node_entry *node)
+{
+    struct peal_peer peer;
+    struct peal_frame frame = {.type = PEAL_F_SYNCED, .seq = node->sync_seq};
+    peer_of_node(node->boot, &peer);
+    reply_frame(ctx, &peer, &frame);
 }
 
 /* ---- publishing -------------------------------------------------------------------------- */
@@ -496,9 +519,8 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
                     const struct peal_peer *peer, const struct peal_frame *frame)
 {
     if (frame->flags & PEAL_FLAG_FIRST) {
-        node->sync_round++;
+        peal_table_begin_sync(&s->table, node);
         node->sync_seq = frame->seq;
-        node->sync_named = 0;
     }
     node->sync_named += frame->positions.count;
     for (size_t i = 0; i < frame->positions.count; i++) {
@@ -513,9 +535,8 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
     /* A page that was lost with a connection: nothing is removed, and the node says it all again.
      */
     if (frame->seq != node->sync_seq || frame->limit != node->sync_named) return;
-    peal_table_end_sync(&s->table, node);
-    struct peal_frame synced = {.type = PEAL_F_SYNCED, .seq = frame->seq};
-    reply_frame(s, peer, &synced);
+    peal_table_end_sync(&s->table, node); /* table_synced says when it is done */
+    s->sweeping = true;
 }
 
 /* ---- pages and marks --------------------------------------------------------------------- */
@@ -578,12 +599,6 @@ static void on_fetch(struct peal_shard *s, struct peal_node_entry *node,
     if (s->io.read(s->io.ctx, fetch) == PEAL_OK) return;
     peal_store_fetch_free(fetch);
     fetch_refuse(s, peer, in, PEAL_EQUEUE_FULL, "too many reads wait for the store");
-}
-
-static void peer_of_node(uint64_t boot, struct peal_peer *peer)
-{
-    *peer = (struct peal_peer){.id_size = PEAL_TOPIC_SIZE};
-    peal_topic_of(boot, peer->id);
 }
 
 void peal_shard_on_page(struct peal_shard *s, struct peal_store_fetch *fetch)
@@ -873,9 +888,17 @@ void peal_shard_on_tick(struct peal_shard *s)
 {
     submit_waiting(s);
     peal_presence_on_tick(s->presence);
-    if (s->now_ms < s->second_due_ms) return;
-    s->second_due_ms = s->now_ms + PEAL_BEAT_MS;
-    peal_table_on_second(&s->table);
+    if (s->now_ms >= s->second_due_ms) {
+        s->second_due_ms = s->now_ms + PEAL_BEAT_MS;
+        peal_table_on_second(&s->table);
+        s->sweeping = true;
+    }
+    if (s->sweeping) s->sweeping = peal_table_sweep(&s->table);
+}
+
+bool peal_shard_busy(const struct peal_shard *s)
+{
+    return s->sweeping;
 }
 
 void peal_shard_flush(struct peal_shard *s)
@@ -914,8 +937,9 @@ struct peal_shard *peal_shard_new(const struct peal_config *config, const struct
     }
     peal_link_init(&s->waiting);
     if (peal_table_init(&s->table, config, boot) == PEAL_OK) {
-        s->table.ctx = io->ctx;
-        s->table.topic = io->topic;
+        s->table.ctx = s;
+        s->table.topic = table_topic;
+        s->table.synced = table_synced;
         if (peal_dedup_init(&s->dedup, config->dedup.age_ms, config->dedup.ids) == PEAL_OK)
             return s;
         peal_table_fini(&s->table);

@@ -59,8 +59,10 @@ void peal_shard_on_push(struct peal_shard *shard, struct peal_span bytes);
 /* Results of the store; the shard takes them over. */
 void peal_shard_on_done(struct peal_shard *shard, struct peal_store_op *op);
 void peal_shard_on_page(struct peal_shard *shard, struct peal_store_fetch *fetch);
-/* Beats, lost nodes, ages. At least every 250 ms. */
+/* Beats, lost nodes, ages. At least every 250 ms, and again at once while the shard is busy: what
+ * concerns many groups is done in pieces, between which messages pass. */
 void peal_shard_on_tick(struct peal_shard *shard);
+bool peal_shard_busy(const struct peal_shard *shard);
 /* Sends every batch that waits. */
 void peal_shard_flush(struct peal_shard *shard);
 /* Not 0 while the store has enough to do: nothing should be read from the PULL socket then, so that

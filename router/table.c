@@ -9,7 +9,10 @@
 #include "base/metrics.h"
 #include "proto/group.h"
 
-enum { IDLE_GROUP_MS = 300000 }; /* an entry nobody wants keeps its epoch so long */
+enum {
+    IDLE_GROUP_MS = 300000, /* an entry nobody wants keeps its epoch so long */
+    SWEEP_STEPS = 2000,     /* of one call: about a millisecond */
+};
 
 /* ---- nodes and their batches ----------------------------------------------------------- */
 
@@ -52,6 +55,7 @@ struct peal_node_entry *peal_table_ensure_node(struct peal_table *t, uint64_t bo
     node->seq = ++t->linked << 32;
     node->seen_ms = t->now_ms;
     peal_link_init(&node->dirty);
+    peal_link_init(&node->sweeping);
     peal_map_add(&t->nodes, &node->node, peal_span_make(&node->boot, sizeof node->boot));
     peal_count(PEAL_M_NODES, 1);
     peal_log(PEAL_LOG_INFO, "node.up", "boot=%016llx", (unsigned long long)boot);
@@ -78,6 +82,7 @@ void peal_table_send(struct peal_table *t, struct peal_node_entry *node)
 void peal_table_tell(struct peal_table *t, struct peal_node_entry *node,
                      const struct peal_frame *frame)
 {
+    if (node->dropped) return;
     if (peal_parcel_full(&node->out)) peal_table_send(t, node);
     if (peal_parcel_add(&node->out, frame) != PEAL_OK) {
         node->seq++; /* lost here: let the node notice */
@@ -205,19 +210,66 @@ void peal_table_remove_row(struct peal_table *t, struct peal_group_entry *g,
     peal_table_rest(t, g);
 }
 
+/* ---- sweeps ------------------------------------------------------------------------------ */
+
+static void begin_sweep(struct peal_table *t, struct peal_node_entry *node)
+{
+    node->sweep = node->group_count;
+    peal_list_remove(&node->sweeping);
+    peal_list_append(&t->sweeping, &node->sweeping);
+}
+
+/* Nobody finds it any more. Its rows go by and by, and its number stays taken until then. */
 static void drop_node(struct peal_table *t, struct peal_node_entry *node, const char *why)
 {
     peal_log(PEAL_LOG_INFO, "node.down", "boot=%016llx reason=%s", (unsigned long long)node->boot,
              why);
-    while (node->group_count > 0)
-        peal_table_remove_row(t, node->groups[node->group_count - 1], node);
-    free(node->groups);
-    t->by_number[node->number] = NULL;
+    node->dropped = true;
     peal_parcel_fini(&node->out);
     peal_list_remove(&node->dirty);
     peal_map_remove(&t->nodes, &node->node);
     peal_count(PEAL_M_NODES, -1);
+    begin_sweep(t, node);
+}
+
+static void end_sweep(struct peal_table *t, struct peal_node_entry *node)
+{
+    peal_list_remove(&node->sweeping);
+    if (!node->dropped) {
+        t->synced(t->ctx, node);
+        return;
+    }
+    PEAL_ASSERT(node->group_count == 0);
+    t->by_number[node->number] = NULL;
+    free(node->groups);
     free(node);
+}
+
+/* From the end: what takes a place that became free was looked at before. Returns the steps that
+ * are left. */
+static uint32_t sweep_rows(struct peal_table *t, struct peal_node_entry *node, uint32_t steps)
+{
+    if (node->sweep > node->group_count) node->sweep = node->group_count;
+    for (; node->sweep > 0 && steps > 0; node->sweep--, steps--) {
+        struct peal_group_entry *g = node->groups[node->sweep - 1];
+        if (node->dropped || peal_rows_find(&g->rows, node->number)->round != node->sync_round)
+            peal_table_remove_row(t, g, node);
+    }
+    if (node->sweep == 0) end_sweep(t, node);
+    return steps;
+}
+
+void peal_table_begin_sync(struct peal_table *t, struct peal_node_entry *node)
+{
+    (void)t;
+    node->sync_round++;
+    node->sync_named = 0;
+    peal_list_remove(&node->sweeping); /* by what the sync before named */
+}
+
+void peal_table_end_sync(struct peal_table *t, struct peal_node_entry *node)
+{
+    begin_sweep(t, node);
 }
 
 uint64_t peal_group_entry_first(const struct peal_group_entry *g)
@@ -305,19 +357,44 @@ void peal_table_trim(struct peal_table *t, struct peal_group_entry *g)
 }
 
 /* The walk ends at the first group that was listed a short time ago: a million of them cost
- * nothing until they age, and then a step each. */
-static void history_age(struct peal_table *t)
+ * nothing until they age, and then a step each. Returns the steps that are left. */
+static uint32_t sweep_histories(struct peal_table *t, uint32_t steps)
 {
     for (size_t i = 0; i < t->config->group_count; i++) {
         uint64_t age_ms = t->config->groups[i].history.age_ms;
         PEAL_LIST_EACH(&t->with_history[i], it, after)
         {
             struct peal_group_entry *g = entry_of(it);
-            if (t->now_ms - g->since_ms <= age_ms) break;
+            if (steps == 0 || t->now_ms - g->since_ms <= age_ms) break;
+            steps--;
             peal_table_trim(t, g);
             if (g->history != NULL) list_again(t, g);
         }
     }
+    return steps;
+}
+
+static uint32_t sweep_idle(struct peal_table *t, uint32_t steps)
+{
+    PEAL_LIST_EACH(&t->idle, it, after)
+    {
+        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, aging);
+        if (steps == 0 || t->now_ms - g->since_ms < IDLE_GROUP_MS) break;
+        steps--;
+        free_group(t, g);
+    }
+    return steps;
+}
+
+bool peal_table_sweep(struct peal_table *t)
+{
+    uint32_t steps = SWEEP_STEPS;
+    while (steps > 0 && !peal_list_empty(&t->sweeping)) {
+        struct peal_link *first = t->sweeping.next;
+        steps = sweep_rows(t, PEAL_FROM_LINK(first, struct peal_node_entry, sweeping), steps);
+    }
+    steps = sweep_histories(t, steps);
+    return sweep_idle(t, steps) == 0;
 }
 
 void peal_table_fan_out(struct peal_table *t, struct peal_group_entry *g,
@@ -333,16 +410,6 @@ void peal_table_flush(struct peal_table *t)
         peal_table_send(t, PEAL_FROM_LINK(t->dirty.next, struct peal_node_entry, dirty));
 }
 
-void peal_table_end_sync(struct peal_table *t, struct peal_node_entry *node)
-{
-    /* From the end: what takes a place that became free was looked at before. */
-    for (uint32_t i = node->group_count; i > 0; i--) {
-        struct peal_group_entry *g = node->groups[i - 1];
-        const struct peal_row *row = peal_rows_find(&g->rows, node->number);
-        if (row->round != node->sync_round) peal_table_remove_row(t, g, node);
-    }
-}
-
 void peal_table_on_second(struct peal_table *t)
 {
     struct peal_map_node *next;
@@ -354,13 +421,6 @@ void peal_table_on_second(struct peal_table *t)
         else
             peal_table_send(t, node);
     }
-    history_age(t);
-    PEAL_LIST_EACH(&t->idle, it, after)
-    {
-        struct peal_group_entry *g = PEAL_FROM_LINK(it, struct peal_group_entry, aging);
-        if (t->now_ms - g->since_ms < IDLE_GROUP_MS) break;
-        free_group(t, g);
-    }
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -369,6 +429,7 @@ enum peal_err peal_table_init(struct peal_table *t, const struct peal_config *co
 {
     *t = (struct peal_table){.config = config, .boot = boot};
     peal_link_init(&t->dirty);
+    peal_link_init(&t->sweeping);
     peal_link_init(&t->idle);
     t->with_history = calloc(config->group_count, sizeof *t->with_history);
     if (t->with_history == NULL) return PEAL_ENOMEM;
@@ -389,6 +450,10 @@ void peal_table_fini(struct peal_table *t)
     for (it = peal_map_next(&t->nodes, NULL); it != NULL; it = after) {
         after = peal_map_next(&t->nodes, it);
         drop_node(t, PEAL_FROM_NODE(it, struct peal_node_entry, node), "stop");
+    }
+    while (!peal_list_empty(&t->sweeping)) {
+        struct peal_link *first = t->sweeping.next;
+        sweep_rows(t, PEAL_FROM_LINK(first, struct peal_node_entry, sweeping), UINT32_MAX);
     }
     for (it = peal_map_next(&t->groups, NULL); it != NULL; it = after) {
         after = peal_map_next(&t->groups, it);

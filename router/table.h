@@ -54,8 +54,11 @@ struct peal_node_entry {
     struct peal_group_entry **groups; /* that it wants, in no order */
     uint32_t group_count;
     uint32_t group_capacity;
-    struct peal_link dirty; /* in table->dirty while a batch waits */
-    struct peal_parcel out; /* the batch that waits */
+    struct peal_link dirty;    /* in table->dirty while a batch waits */
+    struct peal_link sweeping; /* in table->sweeping while rows are looked at */
+    uint32_t sweep;            /* so many of the groups are still to be looked at */
+    bool dropped;              /* gone: only its rows are left, and they go too */
+    struct peal_parcel out;    /* the batch that waits */
 };
 
 struct peal_table {
@@ -63,6 +66,8 @@ struct peal_table {
     void *ctx;
     /* Publishes to the topic of one node. */
     void (*topic)(void *ctx, uint64_t boot, struct peal_span bytes);
+    /* The rows of a node are what its last sync named. */
+    void (*synced)(void *ctx, struct peal_node_entry *node);
     uint64_t boot; /* of this router */
     uint64_t now_ms;
     uint64_t created; /* group entries so far: part of their epochs */
@@ -72,6 +77,7 @@ struct peal_table {
     struct peal_node_entry **by_number; /* NULL where a number is free */
     uint32_t number_count;
     struct peal_link dirty;
+    struct peal_link sweeping;
     struct peal_link *with_history; /* one list per policy: all in it age at the same rate */
     struct peal_link idle;
     size_t history_bytes;
@@ -131,10 +137,16 @@ bool peal_table_has_row(struct peal_group_entry *group, const struct peal_node_e
 /* It no longer does. Harmless when it did not. */
 void peal_table_remove_row(struct peal_table *table, struct peal_group_entry *group,
                            struct peal_node_entry *node);
-/* Removes the rows that the node's last sync did not name. */
+/* A sync names the groups of a node again, from here on; what it has not named when it ends is
+ * removed in sweeps, and then table->synced is called. */
+void peal_table_begin_sync(struct peal_table *table, struct peal_node_entry *node);
 void peal_table_end_sync(struct peal_table *table, struct peal_node_entry *node);
 
-/* Once a second: beats, silent nodes, aged history, entries nobody came back to. */
+/* Once a second: beats, silent nodes. */
 void peal_table_on_second(struct peal_table *table);
+/* What may concern a million groups at once, a bounded number of steps of it: the rows of nodes
+ * that are gone or have synced, aged histories, entries nobody came back to. Says whether there is
+ * more to do now. At least once a second. */
+bool peal_table_sweep(struct peal_table *table);
 
 #endif

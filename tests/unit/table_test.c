@@ -26,7 +26,15 @@ struct world {
         struct peal_frame batch;
     } sent[SENT_MAX];
     size_t sent_count;
+    int synced; /* how often the table said that a sync is done */
 };
+
+static void on_synced(void *ctx, struct peal_node_entry *node)
+{
+    struct world *w = ctx;
+    assert_false(node->dropped);
+    w->synced++;
+}
 
 static void on_topic(void *ctx, uint64_t boot, struct peal_span bytes)
 {
@@ -61,6 +69,7 @@ static int setup(void **state)
     assert_int_equal(peal_table_init(&w->table, w->config, ROUTER), PEAL_OK);
     w->table.ctx = w;
     w->table.topic = on_topic;
+    w->table.synced = on_synced;
     w->table.now_ms = 1000000;
     *state = w;
     return 0;
@@ -104,6 +113,14 @@ static void keep(struct world *w, struct peal_group_entry *g, size_t size)
     peal_bytes_unref(bytes);
 }
 
+static int sweep(struct world *w)
+{
+    int pieces = 1;
+    while (peal_table_sweep(&w->table))
+        pieces++;
+    return pieces;
+}
+
 static void fan_out(struct world *w, struct peal_group_entry *g, uint64_t offset)
 {
     struct peal_frame frame = {
@@ -116,6 +133,7 @@ static void second(struct world *w, uint64_t ms)
 {
     w->table.now_ms += ms;
     peal_table_on_second(&w->table);
+    sweep(w);
 }
 
 /* ---- batches ----------------------------------------------------------------------------- */
@@ -212,9 +230,11 @@ static void table_sync_drops_the_rows_it_did_not_name(void **state)
     assert_int_equal(peal_table_add_row(group(w, "named"), n), PEAL_OK);
     assert_int_equal(peal_table_add_row(group(w, "dropped"), n), PEAL_OK);
     assert_int_equal(peal_table_add_row(group(w, "dropped"), node(w, 2)), PEAL_OK);
-    n->sync_round++;
+    peal_table_begin_sync(&w->table, n);
     assert_int_equal(peal_table_add_row(group(w, "named"), n), PEAL_OK);
     peal_table_end_sync(&w->table, n);
+    sweep(w);
+    assert_int_equal(w->synced, 1);
     assert_true(peal_table_has_row(group(w, "named"), n));
     assert_false(peal_table_has_row(group(w, "dropped"), n));
     assert_true(peal_table_has_row(group(w, "dropped"), node(w, 2)));
@@ -237,15 +257,17 @@ static void table_rows_of_many_groups_stay_true_while_nodes_leave(void **state)
         peal_table_remove_row(&w->table, find(w, name), node(w, 1));
         peal_table_remove_row(&w->table, find(w, name), node(w, 1)); /* twice is harmless */
     }
-    node(w, 2)->sync_round++;
+    peal_table_begin_sync(&w->table, node(w, 2));
     for (int i = 0; i < GROUPS; i += 2) { /* the node 2 names every second one */
         snprintf(name, sizeof name, "log:%d", i);
         assert_int_equal(peal_table_add_row(find(w, name), node(w, 2)), PEAL_OK);
     }
     peal_table_end_sync(&w->table, node(w, 2));
+    sweep(w);
     w->table.now_ms += PEAL_BEAT_LOST_MS + 1;
     node(w, 1)->seen_ms = node(w, 2)->seen_ms = w->table.now_ms;
     peal_table_on_second(&w->table); /* the node 3 is gone */
+    sweep(w);
     assert_null(peal_table_find_node(&w->table, 3));
     assert_int_equal(node(w, 1)->group_count, GROUPS * 2 / 3);
     assert_int_equal(node(w, 2)->group_count, GROUPS / 2);
@@ -275,10 +297,86 @@ static void table_silent_node_goes_with_its_rows_and_batch(void **state)
     peal_table_on_second(&w->table);
     peal_table_flush(&w->table);
     assert_null(peal_table_find_node(&w->table, 1));
+    sweep(w);
     assert_int_equal(g->rows.count, 1);
     assert_int_equal(w->sent_count, 1);
     assert_int_equal(w->sent[0].boot, 2);
     assert_int_equal(w->sent[0].batch.entries.count, 1);
+}
+
+enum { MANY = 5000 };
+
+static void join_many(struct world *w, struct peal_node_entry *n)
+{
+    char name[24];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "live:%d", i);
+        assert_int_equal(peal_table_add_row(group(w, name), n), PEAL_OK);
+    }
+}
+
+static void table_rows_of_a_lost_node_go_in_pieces_and_get_nothing_more(void **state)
+{
+    struct world *w = *state;
+    join_many(w, node(w, 1));
+    assert_int_equal(peal_table_add_row(group(w, "live:0"), node(w, 2)), PEAL_OK);
+    w->table.now_ms += PEAL_BEAT_LOST_MS + 1;
+    node(w, 2)->seen_ms = w->table.now_ms;
+    peal_table_on_second(&w->table);
+    assert_true(peal_table_sweep(&w->table));
+    assert_int_equal(find(w, "live:0")->rows.count, 2); /* looked at last */
+    forget(w);
+    fan_out(w, find(w, "live:0"), 1); /* between the pieces */
+    peal_table_flush(&w->table);
+    assert_int_equal(w->sent_count, 1);
+    assert_int_equal(w->sent[0].boot, 2);
+    /* The node is back meanwhile, as another entry. */
+    assert_int_equal(node(w, 1)->number, 2);
+    assert_int_equal(peal_table_add_row(find(w, "live:0"), node(w, 1)), PEAL_OK);
+    assert_int_equal(sweep(w), 2);
+    assert_int_equal(find(w, "live:0")->rows.count, 2);
+    assert_int_equal(find(w, "live:1")->rows.count, 0);
+    assert_int_equal(node(w, 3)->number, 0); /* free again */
+}
+
+static void table_sync_that_begins_while_the_last_one_is_swept_keeps_its_rows(void **state)
+{
+    struct world *w = *state;
+    struct peal_node_entry *n = node(w, 1);
+    join_many(w, n);
+    peal_table_begin_sync(&w->table, n);
+    peal_table_end_sync(&w->table, n); /* it holds nothing any more */
+    assert_true(peal_table_sweep(&w->table));
+    assert_int_equal(n->group_count, MANY - 2000);
+    peal_table_begin_sync(&w->table, n);
+    sweep(w);
+    assert_int_equal(n->group_count, MANY - 2000); /* they may be named yet */
+    assert_int_equal(w->synced, 0);
+    assert_int_equal(peal_table_add_row(group(w, "live:0"), n), PEAL_OK);
+    peal_table_end_sync(&w->table, n);
+    assert_true(peal_table_sweep(&w->table));
+    peal_table_remove_row(&w->table, find(w, "live:0"), n); /* left between the pieces */
+    assert_int_equal(peal_table_add_row(group(w, "live:new"), n), PEAL_OK);
+    sweep(w);
+    assert_int_equal(w->synced, 1);
+    assert_int_equal(n->group_count, 1);
+    assert_true(peal_table_has_row(find(w, "live:new"), n));
+}
+
+static void table_entries_that_age_together_go_in_pieces(void **state)
+{
+    struct world *w = *state;
+    char name[24];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "brief:%d", i);
+        keep(w, group(w, name), 10);
+    }
+    w->table.now_ms += 10001;
+    assert_int_equal(sweep(w), 3);
+    assert_int_equal(w->table.history_bytes, 0);
+    w->table.now_ms += IDLE_MS;
+    assert_int_equal(sweep(w), 3);
+    assert_null(find(w, "brief:0"));
 }
 
 static void table_node_that_comes_back_has_a_sequence_of_its_own(void **state)
@@ -451,6 +549,9 @@ int main(void)
         TEST(table_sync_drops_the_rows_it_did_not_name),
         TEST(table_rows_of_many_groups_stay_true_while_nodes_leave),
         TEST(table_silent_node_goes_with_its_rows_and_batch),
+        TEST(table_rows_of_a_lost_node_go_in_pieces_and_get_nothing_more),
+        TEST(table_sync_that_begins_while_the_last_one_is_swept_keeps_its_rows),
+        TEST(table_entries_that_age_together_go_in_pieces),
         TEST(table_node_that_comes_back_has_a_sequence_of_its_own),
         TEST(table_new_entries_have_epochs_of_their_own),
         TEST(table_durable_entry_goes_with_its_last_row),
