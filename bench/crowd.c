@@ -108,7 +108,8 @@ static void conn_start(struct crowd *crowd, struct conn *conn, uint32_t number, 
     /* With the port chosen at connect, one port serves several connections. */
     setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    const struct sockaddr_in *to = &crowd->plan->address;
+    const struct peal_plan *plan = crowd->plan;
+    const struct sockaddr_in *to = &plan->addresses[number % plan->address_count];
     struct epoll_event event = {.events = EPOLLOUT, .data.ptr = conn};
     if (bind(conn->fd, (struct sockaddr *)&source, sizeof(source)) != 0 ||
         (connect(conn->fd, (const struct sockaddr *)to, sizeof(*to)) != 0 &&
@@ -191,7 +192,7 @@ static void conn_upgrade(struct crowd *crowd, struct conn *conn)
     peal_buf_add_format(&out,
                         " HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n",
-                        plan->host);
+                        plan->hosts[conn->number % plan->address_count]);
     if (plan->target == PEAL_TARGET_NATIVE)
         peal_buf_add_text(&out, "Sec-WebSocket-Protocol: peal.v1.json\r\n");
     if (plan->token_secret != NULL) {

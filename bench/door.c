@@ -29,9 +29,9 @@ static enum peal_err floor_open(struct peal_door *door)
     int on = 1;
     struct timeval timeout = {.tv_sec = TIMEOUT_MS / 1000};
     struct sockaddr_in address = {.sin_family = AF_INET};
-    if (sscanf(door->plan->endpoint, "tcp://%63[^:]:%u", host, &port) != 2 || port > UINT16_MAX ||
-        inet_pton(AF_INET, host, &address.sin_addr) != 1)
-        return fail(door, PEAL_EINVAL, "floor door", door->plan->endpoint);
+    if (sscanf(door->plan->endpoints[0], "tcp://%63[^:]:%u", host, &port) != 2 ||
+        port > UINT16_MAX || inet_pton(AF_INET, host, &address.sin_addr) != 1)
+        return fail(door, PEAL_EINVAL, "floor door", door->plan->endpoints[0]);
     address.sin_port = htons((uint16_t)port);
     door->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (door->fd < 0 || connect(door->fd, (struct sockaddr *)&address, sizeof(address)) != 0)
@@ -42,28 +42,38 @@ static enum peal_err floor_open(struct peal_door *door)
 }
 
 /* ZMQ_IMMEDIATE makes a socket writable only once it is connected. */
-static enum peal_err zmq_open(struct peal_door *door, int type)
+static enum peal_err zmq_open_one(struct peal_door *door, int type, uint32_t i)
 {
     int off = 0;
     int on = 1;
     int timeout = TIMEOUT_MS;
     int buffer = ZMQ_BUFFER;
-    door->zmq = zmq_ctx_new();
-    door->socket = door->zmq == NULL ? NULL : zmq_socket(door->zmq, type);
-    if (door->socket == NULL) return fail(door, PEAL_EIO, "zmq", zmq_strerror(zmq_errno()));
-    zmq_setsockopt(door->socket, ZMQ_SNDHWM, &off, sizeof(off));
-    zmq_setsockopt(door->socket, ZMQ_RCVHWM, &off, sizeof(off));
-    zmq_setsockopt(door->socket, ZMQ_LINGER, &off, sizeof(off));
-    zmq_setsockopt(door->socket, ZMQ_IMMEDIATE, &on, sizeof(on));
-    zmq_setsockopt(door->socket, ZMQ_SNDTIMEO, &timeout, sizeof(timeout));
-    zmq_setsockopt(door->socket, ZMQ_RCVTIMEO, &timeout, sizeof(timeout));
-    zmq_setsockopt(door->socket, ZMQ_SNDBUF, &buffer, sizeof(buffer));
-    if (zmq_connect(door->socket, door->plan->endpoint) != 0)
+    void *socket = zmq_socket(door->zmq, type);
+    door->sockets[i] = socket;
+    if (socket == NULL) return fail(door, PEAL_EIO, "zmq", zmq_strerror(zmq_errno()));
+    zmq_setsockopt(socket, ZMQ_SNDHWM, &off, sizeof(off));
+    zmq_setsockopt(socket, ZMQ_RCVHWM, &off, sizeof(off));
+    zmq_setsockopt(socket, ZMQ_LINGER, &off, sizeof(off));
+    zmq_setsockopt(socket, ZMQ_IMMEDIATE, &on, sizeof(on));
+    zmq_setsockopt(socket, ZMQ_SNDTIMEO, &timeout, sizeof(timeout));
+    zmq_setsockopt(socket, ZMQ_RCVTIMEO, &timeout, sizeof(timeout));
+    zmq_setsockopt(socket, ZMQ_SNDBUF, &buffer, sizeof(buffer));
+    if (zmq_connect(socket, door->plan->endpoints[i]) != 0)
         return fail(door, PEAL_EIO, "zmq", zmq_strerror(zmq_errno()));
-    zmq_pollitem_t item = {.socket = door->socket, .events = ZMQ_POLLOUT};
+    zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLOUT};
     if (zmq_poll(&item, 1, TIMEOUT_MS) != 1)
         return fail(door, PEAL_ETIMEOUT, "zmq", "nobody listens");
     return PEAL_OK;
+}
+
+static enum peal_err zmq_open(struct peal_door *door, int type)
+{
+    enum peal_err err = PEAL_OK;
+    door->zmq = zmq_ctx_new();
+    if (door->zmq == NULL) return fail(door, PEAL_EIO, "zmq", zmq_strerror(zmq_errno()));
+    for (uint32_t i = 0; i < door->plan->endpoint_count && err == PEAL_OK; i++)
+        err = zmq_open_one(door, type, i);
+    return err;
 }
 
 enum peal_err peal_door_open(struct peal_door *door, const struct peal_plan *plan)
@@ -87,7 +97,8 @@ enum peal_err peal_door_open(struct peal_door *door, const struct peal_plan *pla
 
 void peal_door_close(struct peal_door *door)
 {
-    if (door->socket != NULL) zmq_close(door->socket);
+    for (uint32_t i = 0; i < PEAL_PLAN_SERVERS_MAX; i++)
+        if (door->sockets[i] != NULL) zmq_close(door->sockets[i]);
     if (door->zmq != NULL) zmq_ctx_term(door->zmq);
     peal_httpdoor_free(door->http);
     if (door->plan != NULL && door->fd >= 0) close(door->fd);
@@ -170,7 +181,7 @@ static enum peal_err rpc_take(struct peal_door *door, bool wait)
 {
     zmq_msg_t answer;
     zmq_msg_init(&answer);
-    if (zmq_msg_recv(&answer, door->socket, wait ? 0 : ZMQ_DONTWAIT) < 0) {
+    if (zmq_msg_recv(&answer, door->sockets[0], wait ? 0 : ZMQ_DONTWAIT) < 0) {
         int why = zmq_errno();
         zmq_msg_close(&answer);
         if (!wait && why == EAGAIN) return PEAL_EAGAIN;
@@ -188,16 +199,15 @@ static enum peal_err rpc_take(struct peal_door *door, bool wait)
 
 /* ---- Publishing --------------------------------------------------------------------------- */
 
-static enum peal_err zmq_out(struct peal_door *door)
+static enum peal_err zmq_out(struct peal_door *door, void *socket)
 {
-    if (!door->out.failed && zmq_send(door->socket, door->out.at, door->out.size, 0) >= 0)
-        return PEAL_OK;
+    if (!door->out.failed && zmq_send(socket, door->out.at, door->out.size, 0) >= 0) return PEAL_OK;
     int why = zmq_errno();
     return fail(door, PEAL_EIO, "zmq",
                 why == EAGAIN ? "the server takes nothing any more" : zmq_strerror(why));
 }
 
-static enum peal_err push_publish(struct peal_door *door, struct peal_span group,
+static enum peal_err push_publish(struct peal_door *door, uint32_t k, struct peal_span group,
                                   struct peal_span payload)
 {
     msgpack_packer pack;
@@ -208,7 +218,7 @@ static enum peal_err push_publish(struct peal_door *door, struct peal_span group
         msgpack_packer_init(&pack, &door->out, out_write);
         pack_message(&pack, group, payload);
     }
-    return zmq_out(door);
+    return zmq_out(door, door->sockets[peal_plan_endpoint_of(door->plan, k)]);
 }
 
 static enum peal_err rpc_publish(struct peal_door *door, struct peal_span group,
@@ -229,7 +239,7 @@ static enum peal_err rpc_publish(struct peal_door *door, struct peal_span group,
     pack_text(&pack, peal_span_of("messages"));
     msgpack_pack_array(&pack, 1);
     pack_message(&pack, group, payload);
-    err = zmq_out(door);
+    err = zmq_out(door, door->sockets[0]);
     if (err == PEAL_OK) door->under_way++;
     return err;
 }
@@ -243,7 +253,7 @@ enum peal_err peal_door_publish(struct peal_door *door, uint32_t k, struct peal_
         add_record(&door->out, group, payload);
         return PEAL_OK;
     case PEAL_DOOR_PUSH:
-        return push_publish(door, group, payload);
+        return push_publish(door, k, group, payload);
     case PEAL_DOOR_RPC:
         return rpc_publish(door, group, payload);
     case PEAL_DOOR_HTTP:

@@ -17,7 +17,7 @@
 struct peal_door {
     const struct peal_plan *plan;
     void *zmq;
-    void *socket;
+    void *sockets[PEAL_PLAN_SERVERS_MAX]; /* one per endpoint */
     struct peal_httpdoor *http;
     int fd;
     struct peal_buf out; /* floor: the burst so far; else the body that is being written */

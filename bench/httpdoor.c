@@ -50,7 +50,7 @@ struct peal_httpdoor *peal_httpdoor_new(const struct peal_plan *plan, char *why,
     if (http == NULL) return NULL;
     http->plan = plan;
     for (uint32_t i = 0; i < plan->door_connections; i++) {
-        http->lines[i].fd = line_open(plan->endpoint);
+        http->lines[i].fd = line_open(plan->endpoints[0]);
         if (http->lines[i].fd < 0) {
             snprintf(why, why_size, "http door: %s", strerror(errno));
             peal_httpdoor_free(http);
@@ -112,7 +112,7 @@ enum peal_err peal_httpdoor_post(struct peal_httpdoor *http, uint32_t k, struct 
     peal_buf_add_format(&http->out,
                         "POST /v1/publish HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"
                         "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                        http->plan->endpoint + strlen("tcp://"), http->plan->key, body.size);
+                        http->plan->endpoints[0] + strlen("tcp://"), http->plan->key, body.size);
     peal_buf_add_span(&http->out, body);
     if (http->out.failed ||
         send(line->fd, http->out.at, http->out.size, MSG_NOSIGNAL) != (ssize_t)http->out.size) {

@@ -16,11 +16,14 @@ class LoadError(Exception):
 def command(programs, server, subject, options):
     """peal-load VERB --option value ..., from the options of the load and what the server is."""
     words = [programs.load, subject.load.verb, "--target", subject.target]
-    words += ["--address", server.address]
+    for address in server.addresses:
+        words += ["--address", address]
     for pid in server.pids.values():
         words += ["--pid", pid]
     if subject.door in server.endpoints:
-        words += ["--door", subject.door, "--endpoint", server.endpoints[subject.door]]
+        words += ["--door", subject.door]
+        for endpoint in server.endpoints[subject.door]:
+            words += ["--endpoint", endpoint]
     if subject.door == "http":
         words += ["--key", API_KEY]
     if subject.path:

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench/stamp.h"
+#include "proto/group.h"
 
 static const char usage[] =
     "usage: peal-load VERB [options]\n"
@@ -22,7 +23,7 @@ static const char usage[] =
     "\n"
     "Members:\n"
     "  --target floor|raw|native   how they speak\n"
-    "  --address HOST:PORT         an IPv4 address\n"
+    "  --address HOST:PORT         an IPv4 address; may be repeated: connections take turns\n"
     "  --path TEMPLATE             with {group} and {user} (raw: /b/{group}, native: /v1/ws)\n"
     "  --connections N             1\n"
     "  --groups N                  connection i is in group i * K % N (1)\n"
@@ -34,7 +35,8 @@ static const char usage[] =
     "  --payload BYTES             with the quotes (128)\n"
     "\n"
     "Publisher:\n"
-    "  --door floor|push|rpc|http  and --endpoint tcp://HOST:PORT\n"
+    "  --door floor|push|rpc|http  and --endpoint tcp://HOST:PORT; push: one for each router, in\n"
+    "                              the order of the configuration\n"
     "  --body msgpack|json         push (msgpack: a text, which is without the quotes)\n"
     "  --key KEY                   http\n"
     "  --door-connections N        http; a group stays on one of them (8)\n"
@@ -148,11 +150,13 @@ static bool address_read(struct peal_plan *plan, const char *text)
     if (colon == NULL || (size_t)(colon - text) >= sizeof(host)) return false;
     memcpy(host, text, (size_t)(colon - text));
     host[colon - text] = '\0';
-    plan->host = text;
-    plan->address.sin_family = AF_INET;
-    if (!count_read(colon + 1, UINT16_MAX, &port)) return false;
-    plan->address.sin_port = htons((uint16_t)port);
-    return inet_pton(AF_INET, host, &plan->address.sin_addr) == 1;
+    if (plan->address_count == PEAL_PLAN_SERVERS_MAX || !count_read(colon + 1, UINT16_MAX, &port))
+        return false;
+    struct sockaddr_in *address = &plan->addresses[plan->address_count];
+    address->sin_family = AF_INET;
+    address->sin_port = htons((uint16_t)port);
+    plan->hosts[plan->address_count++] = text;
+    return inet_pton(AF_INET, host, &address->sin_addr) == 1;
 }
 
 static bool steps_read(struct peal_plan *plan, char *text)
@@ -226,7 +230,8 @@ static bool option_read(struct peal_plan *plan, enum option_key key, char *text)
     case OPT_DOOR:
         return door_read(plan, text);
     case OPT_ENDPOINT:
-        plan->endpoint = text;
+        if (plan->endpoint_count == PEAL_PLAN_SERVERS_MAX) return false;
+        plan->endpoints[plan->endpoint_count++] = text;
         return strncmp(text, "tcp://", 6) == 0;
     case OPT_KEY:
         plan->key = text;
@@ -267,9 +272,11 @@ static int plan_check(struct peal_plan *plan)
 {
     bool closed_loop = plan->window > 0;
     if (plan->target_name == NULL) return refuse("--target is needed");
-    if (plan->host == NULL) return refuse("--address is needed");
-    if (plan->door != PEAL_DOOR_NONE && plan->endpoint == NULL)
+    if (plan->address_count == 0) return refuse("--address is needed");
+    if (plan->door != PEAL_DOOR_NONE && plan->endpoint_count == 0)
         return refuse("--door needs --endpoint");
+    if (plan->door != PEAL_DOOR_PUSH && plan->endpoint_count > 1)
+        return refuse("only push has more than one endpoint");
     switch (plan->verb) {
     case PEAL_VERB_FANOUT:
         if (plan->rate == 0 || plan->seconds == 0) return refuse("--rate and --seconds are needed");
@@ -363,6 +370,14 @@ uint32_t peal_plan_group(const struct peal_plan *plan, uint32_t k, char *out)
 uint32_t peal_plan_group_of(const struct peal_plan *plan, uint32_t i, uint32_t j)
 {
     return (uint32_t)(((uint64_t)i * plan->groups_per_connection + j) % plan->groups);
+}
+
+uint32_t peal_plan_endpoint_of(const struct peal_plan *plan, uint32_t k)
+{
+    char name[PEAL_PLAN_GROUP_MAX];
+    if (plan->endpoint_count < 2) return 0;
+    struct peal_span group = {name, peal_plan_group(plan, k, name)};
+    return (uint32_t)peal_slot_router(peal_group_slot(group), plan->endpoint_count);
 }
 
 uint32_t peal_plan_members(const struct peal_plan *plan, uint32_t k, uint32_t connections)

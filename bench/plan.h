@@ -10,7 +10,8 @@
 #include "base/span.h"
 
 enum {
-    PEAL_PLAN_PIDS_MAX = 16,
+    PEAL_PLAN_PIDS_MAX = 32,
+    PEAL_PLAN_SERVERS_MAX = 16,
     PEAL_PLAN_STEPS_MAX = 16,
     PEAL_PLAN_PROCESSES_MAX = 16,
     PEAL_PLAN_PROCESS_CONNECTIONS_MAX = 18000, /* under the usual limit of 20,000 descriptors */
@@ -40,8 +41,9 @@ struct peal_plan {
     const char *verb_name;
     enum peal_target target;
     const char *target_name;
-    struct sockaddr_in address;
-    const char *host; /* HOST:PORT as given */
+    struct sockaddr_in addresses[PEAL_PLAN_SERVERS_MAX]; /* connection i goes to i % count */
+    const char *hosts[PEAL_PLAN_SERVERS_MAX];            /* HOST:PORT as given */
+    uint32_t address_count;
     const char *path; /* template with {group} and {user} */
     const char *prefix;
     uint32_t connections;
@@ -53,7 +55,8 @@ struct peal_plan {
     uint32_t payload;   /* bytes, with the quotes */
 
     enum peal_door_kind door;
-    const char *endpoint;
+    const char *endpoints[PEAL_PLAN_SERVERS_MAX]; /* push: of all routers, in their order */
+    uint32_t endpoint_count;
     const char *key;
     bool json; /* push: the body is JSON, not msgpack */
     uint32_t door_connections;
@@ -81,6 +84,9 @@ uint32_t peal_plan_group(const struct peal_plan *plan, uint32_t k, char *out);
 /* The j-th group of connection i, j < groups_per_connection: (i * groups_per_connection + j) %
  * groups, so with as many groups as that takes no two connections share one. */
 uint32_t peal_plan_group_of(const struct peal_plan *plan, uint32_t i, uint32_t j);
+/* The endpoint at which messages of group k enter: push has one for each router, and slots are
+ * split evenly over them. */
+uint32_t peal_plan_endpoint_of(const struct peal_plan *plan, uint32_t k);
 /* How many of `connections` connections are in group k. */
 uint32_t peal_plan_members(const struct peal_plan *plan, uint32_t k, uint32_t connections);
 /* The numbers below n that are `which` modulo the processes: what one process has of n. */

@@ -44,6 +44,7 @@ static void add_latency(struct peal_buf *out, const struct peal_run *run)
         peal_hist_merge(all, &run->board->tallies[i].latency);
     add_key(out, "latency_us");
     peal_buf_add_char(out, '{');
+    add_real(out, "min", (double)peal_hist_quantile(all, 0) / 1e3);
     add_real(out, "p50", (double)peal_hist_quantile(all, 500) / 1e3);
     add_real(out, "p90", (double)peal_hist_quantile(all, 900) / 1e3);
     add_real(out, "p99", (double)peal_hist_quantile(all, 990) / 1e3);

@@ -29,13 +29,22 @@ def memory(run):
     return sum(last(value) for value in run["pss"].values())
 
 
+def first_to_last(run):
+    """µs between the first and the last delivery: of one message, or at the worst of several."""
+    return run["latency_us"]["max"] - run["latency_us"]["min"]
+
+
 def last(value):
     if isinstance(value, dict):
         value = list(value.values())
     return value[-1] if isinstance(value, list) else value
 
 
-COMPUTED = {"memory_per_connection": memory_per_connection, "memory": memory}
+COMPUTED = {
+    "memory_per_connection": memory_per_connection,
+    "memory": memory,
+    "first_to_last": first_to_last,
+}
 
 
 def figure(run, metric):

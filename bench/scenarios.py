@@ -30,7 +30,7 @@ class Subject:
     """One server under one load."""
 
     name: str
-    server: str  # dev, cluster, send, coal: see servers.py
+    server: str  # dev, 1x1, send, coal: see servers.py
     load: Load
     target: str  # how connections speak: raw, native, floor
     door: str = "push"  # where messages enter
@@ -79,6 +79,8 @@ METRICS = {
     "cpu_us_per_handshake": ("CPU per handshake", "µs"),
     "latency_us.p99": ("p99 latency", "µs"),
     "memory_per_connection": ("memory per connection", "B"),
+    "memory": ("memory of all server processes", "B"),
+    "first_to_last": ("first to last delivery", "µs"),
 }
 
 
@@ -205,13 +207,13 @@ def users():
         (
             raw(most, "embedded"),
             floor(most, "send"),
-            raw(most, "router + node", server="cluster"),
+            raw(most, "router + node", server="1x1"),
             native(most, "native embedded"),
             raw(half, "embedded, half", rate_of=("embedded", 0.5)),
             # At the rate of the run above, not at half of its own most: latencies compare only
             # under the same load.
             floor(half, "send", "floor send, half", rate_of=("embedded", 0.5)),
-            raw(half, "router + node, half", server="cluster", rate_of=("router + node", 0.5)),
+            raw(half, "router + node, half", server="1x1", rate_of=("router + node", 0.5)),
         ),
         (
             cpu("embedded", "floor send", must=1.15, aim=1.0),
@@ -281,8 +283,8 @@ def memory_own():
         "M1b",
         "memory of one more connection, with a token and an own group, in router and node together",
         (
-            raw(work, server="cluster", path="/t/{group}", token=True, settings=settings),
-            native(work, server="cluster", token=True, settings=settings),
+            raw(work, server="1x1", path="/t/{group}", token=True, settings=settings),
+            native(work, server="1x1", token=True, settings=settings),
         ),
         (memory("raw", must=2400, aim=1100), memory("native")),
     )
@@ -300,7 +302,7 @@ def handshakes():
         (
             native(work, "embedded", token=True),
             floor(work, "send"),
-            native(work, "router + node", server="cluster", token=True),
+            native(work, "router + node", server="1x1", token=True),
         ),
         (
             cost("embedded", "floor send", must=2.5, aim=1.7),
@@ -383,6 +385,38 @@ def many_groups():
     )
 
 
+# ---- Clusters -------------------------------------------------------------------------------
+
+
+def many_processes():
+    work = load(
+        "random", {"count": 60000}, connections=5000, groups=5000, rate=20000, count=200000
+    )
+    return Scenario(
+        "cluster-U1",
+        "5,000 users on 4 nodes behind 4 routers, 20,000 messages/s",
+        (raw(work, "1 x 1", server="1x1"), raw(work, "4 x 4", server="4x4")),
+        (cpu("4 x 4", "1 x 1", must=1.5), p99("1 x 1"), p99("4 x 4")),
+    )
+
+
+def many_connections():
+    # One message in five seconds: the next one must not come before the last has its copy.
+    work = load(
+        "fanout", {}, connections=100000, groups=1, rate=0.2, burst=1, seconds=10, processes=8
+    )
+    return Scenario(
+        "cluster-100k",
+        "1 group, 100,000 subscribers on 8 nodes behind 1 router",
+        (raw(work, "1 x 8", server="1x8"),),
+        (
+            Row("memory", "1 x 8", must=600 * 2**20),
+            Row("first_to_last", "1 x 8"),
+            cpu("1 x 8"),
+        ),
+    )
+
+
 SCENARIOS = (
     fanout_low(),
     fanout_burst(),
@@ -416,6 +450,8 @@ SCENARIOS = (
     workers(),
     crowds(),
     many_groups(),
+    many_processes(),
+    many_connections(),
 )
 
 

@@ -1,10 +1,10 @@
 """bench/servers.py: the servers under load, in the configuration of the benchmarks.
 
     with start("dev", programs, folder, settings) as server:
-        server.pids["peal"], server.address, server.endpoints["push"]
+        server.pids["peal"], server.addresses, server.endpoints["push"]
 
-`dev` is Peal in one process, `cluster` a router and a node in two; `send` and `coal` are the
-floor in its two modes (bench/floor.c). Ports are chosen by the kernel.
+`dev` is Peal in one process, `4x8` are four routers and eight nodes, each a process; `send` and
+`coal` are the floor in its two modes (bench/floor.c). Ports are chosen by the kernel.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import dataclasses
 import json
 import pathlib
 import signal
+import socket
 
 from process import STOP_S, Process, ProcessError
 
@@ -50,8 +51,8 @@ class Programs:
 @dataclasses.dataclass(frozen=True)
 class Server:
     pids: dict  # name of the process: its pid
-    address: str  # HOST:PORT for browsers
-    endpoints: dict  # door: where it is
+    addresses: list  # HOST:PORT for browsers, of each node
+    endpoints: dict  # door: where it is; push: of each router, in order
     notes: list = dataclasses.field(default_factory=list)  # complete when it has ended
 
 
@@ -69,10 +70,11 @@ def start(kind, programs, folder, settings, stop_s=STOP_S):
 
         if kind == "dev":
             server = start_dev(programs, run, folder, settings)
-        elif kind == "cluster":
-            server = start_cluster(programs, run, folder, settings)
-        else:
+        elif kind in ("send", "coal"):
             server = start_floor(programs, run, kind)
+        else:
+            sizes = [int(size) for size in kind.split("x")]
+            server = start_cluster(programs, run, folder, settings, *sizes)
         yield server
         ends = [check_end(process, stop_s) for process in reversed(processes)]
         server.notes.extend(note for note in ends if note is not None)
@@ -81,23 +83,49 @@ def start(kind, programs, folder, settings, stop_s=STOP_S):
 def start_dev(programs, run, folder, settings):
     peal = run("peal", programs.peal, "dev", "-c", write_config(folder, "dev", settings))
     web, api, doors = read_addresses(peal, has_doors=True)
-    return Server({"peal": peal.pid}, web, endpoints(api, doors))
+    return Server({"peal": peal.pid}, [web], endpoints(api, [doors]))
 
 
-def start_cluster(programs, run, folder, settings):
-    router = run("router", programs.peal, "router", "-c", write_config(folder, "router", settings))
-    _, _, doors = read_addresses(router, has_doors=True)
-    settings = {**settings, "cluster": {"routers": [doors]}}
-    node = run("node", programs.peal, "node", "-c", write_config(folder, "node", settings))
-    web, api, _ = read_addresses(node, has_doors=False)
-    return Server({"router": router.pid, "node": node.pid}, web, endpoints(api, doors))
+def start_cluster(programs, run, folder, settings, router_count, node_count):
+    # Each has to know where all routers are before the first one runs.
+    routers = [
+        {door: f"tcp://127.0.0.1:{port}" for door, port in zip(("pull", "xpub", "rpc"), ports)}
+        for ports in free_ports(router_count, 3)
+    ]
+    cluster = {**settings, "cluster": {"routers": routers}}
+    pids = {}
+
+    def start_part(verb, number, count, **own):
+        name = verb if count == 1 else f"{verb} {number}"
+        config = write_config(folder, name.replace(" ", "-"), {**cluster, **own})
+        process = run(name, programs.peal, verb, "-c", config)
+        pids[name] = process.pid
+        return process
+
+    for number, doors in enumerate(routers):
+        own = {"doors": doors, "cluster": {"self": str(number), "routers": routers}}
+        router = start_part("router", number, router_count, **own)
+        read_addresses(router, has_doors=True)
+    nodes = [start_part("node", number, node_count) for number in range(node_count)]
+    found = [read_addresses(node, has_doors=False) for node in nodes]
+    webs = [web for web, _, _ in found]
+    return Server(pids, webs, endpoints(found[0][1], routers))
+
+
+def free_ports(groups, each):
+    """Ports that nobody has now, in so many groups of so many."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(groups * each)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return [ports[i : i + each] for i in range(0, len(ports), each)]
 
 
 def start_floor(programs, run, mode):
     floor = run("floor", programs.floor, "--port", 0, "--publish-port", 0, "--mode", mode)
     ports = json.loads(floor.line("{"))
     publish = f"tcp://127.0.0.1:{ports['publish_port']}"
-    return Server({"floor": floor.pid}, f"127.0.0.1:{ports['port']}", {"floor": publish})
+    return Server({"floor": floor.pid}, [f"127.0.0.1:{ports['port']}"], {"floor": [publish]})
 
 
 def write_config(folder, name, settings):
@@ -125,7 +153,8 @@ def read_addresses(process, has_doors):
 
 
 def endpoints(api, doors):
-    return {"push": doors["pull"], "rpc": doors["rpc"], "http": f"tcp://{api}"}
+    pulls = [router["pull"] for router in doors]
+    return {"push": pulls, "rpc": [doors[0]["rpc"]], "http": [f"tcp://{api}"]}
 
 
 def check_end(process, stop_s):

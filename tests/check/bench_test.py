@@ -438,6 +438,9 @@ def test_bench_gives_each_load_its_server_and_door(programs):
     assert finish(bench(programs, "F1-low", "M1b", "--pairs", 1))[0] == 0
     loads = [dict(zip(words[1::2], words[2::2])) for words in lines_of(programs, "loads")]
     doors = [(l["--target"], l["--door"], l["--endpoint"]) for l in loads]
+    configs = lines_of(programs, "configs")
+    cluster = [config["cluster"] for verb, config in configs if verb == "node"]
+    pulls = [one["routers"][0]["pull"] for one in cluster]
     assert doors == [
         ("raw", "push", "tcp://127.0.0.1:3"),
         ("floor", "floor", "tcp://127.0.0.1:6"),
@@ -445,16 +448,30 @@ def test_bench_gives_each_load_its_server_and_door(programs):
         ("native", "push", "tcp://127.0.0.1:3"),
         ("raw", "http", "tcp://127.0.0.1:2"),
         ("raw", "rpc", "tcp://127.0.0.1:4"),
-        ("raw", "push", "tcp://127.0.0.1:3"),
-        ("native", "push", "tcp://127.0.0.1:3"),
+        ("raw", "push", pulls[0]),
+        ("native", "push", pulls[1]),
     ]
     assert ["--key" in l for l in loads].index(True) == 4
     assert all(len(l["--token-secret"]) >= 32 for l in loads[6:])
-    rings = [config.get("io_uring") for verb, config in lines_of(programs, "configs")]
+    rings = [config.get("io_uring") for verb, config in configs]
     assert [at for at, ring in enumerate(rings) if ring is not None] == [1]
     assert rings[1] is False
-    nodes = [config for verb, config in lines_of(programs, "configs") if verb == "node"]
-    assert nodes[0]["cluster"]["routers"][0]["pull"] == "tcp://127.0.0.1:3"
+    routers = [config for verb, config in configs if verb == "router"]
+    assert [router["doors"]["pull"] for router in routers] == pulls
+
+
+def test_bench_names_every_router_and_node_to_the_load(programs):
+    assert finish(bench(programs, "cluster-U1", "--pairs", 1))[0] == 0
+    words = lines_of(programs, "loads")[1]
+    configs = lines_of(programs, "configs")
+    routers = [config for verb, config in configs if verb == "router"][1:]
+    doors = [router["doors"] for router in routers]
+    assert [router["cluster"]["self"] for router in routers] == ["0", "1", "2", "3"]
+    assert all(config["cluster"]["routers"] == doors for verb, config in configs[2:])
+    endpoints = [word for at, word in enumerate(words) if words[at - 1] == "--endpoint"]
+    assert endpoints == [door["pull"] for door in doors]
+    assert words.count("--address") == 4
+    assert words.count("--pid") == 8
 
 
 def test_bench_gives_the_floor_the_rate_that_it_is_compared_at(programs):

@@ -3,12 +3,14 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "bench/event.h"
 #include "bench/frames.h"
 #include "bench/hist.h"
 #include "bench/plan.h"
 #include "bench/stamp.h"
 #include "bench/window.h"
+#include "proto/group.h"
 #include "tests/unit/unit.h"
 
 /* ---- Frames ------------------------------------------------------------------------------- */
@@ -407,6 +409,25 @@ static void plan_connections_take_blocks_of_groups(void **state)
     assert_int_equal(peal_plan_group_of(&many, 5000000, 7), 7);
 }
 
+static void plan_group_enters_where_its_slot_is(void **state)
+{
+    (void)state;
+    struct peal_plan plan = {.prefix = "g", .groups = 1000, .endpoint_count = 1};
+    uint32_t counts[4] = {0};
+    for (uint32_t k = 0; k < plan.groups; k++) {
+        char name[PEAL_PLAN_GROUP_MAX];
+        struct peal_span group = {name, peal_plan_group(&plan, k, name)};
+        plan.endpoint_count = 1;
+        assert_int_equal(peal_plan_endpoint_of(&plan, k), 0);
+        plan.endpoint_count = 4;
+        uint32_t at = peal_plan_endpoint_of(&plan, k);
+        assert_int_equal(at, peal_group_slot(group) / (PEAL_SLOTS / 4));
+        counts[at]++;
+    }
+    for (int i = 0; i < 4; i++)
+        assert_in_range(counts[i], 150, 350);
+}
+
 static void plan_shares_add_up(void **state)
 {
     (void)state;
@@ -442,6 +463,7 @@ int main(void)
         cmocka_unit_test(event_floor_ok_is_a_join),
         cmocka_unit_test(plan_members_are_those_that_join),
         cmocka_unit_test(plan_connections_take_blocks_of_groups),
+        cmocka_unit_test(plan_group_enters_where_its_slot_is),
         cmocka_unit_test(plan_shares_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
