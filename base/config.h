@@ -83,11 +83,13 @@ struct peal_config_router {
     char *pull;
     char *xpub;
     char *rpc;
+    char *key; /* of cluster.routers: its public CURVE key in Z85; NULL: none. doors have none */
 };
 
 /* A relay, as nodes see it. */
 struct peal_config_via {
     struct peal_strings xpub; /* an endpoint per router, in their order */
+    char *key;                /* its public CURVE key in Z85; NULL: none */
 };
 
 struct peal_config {
@@ -112,6 +114,11 @@ struct peal_config {
     struct peal_config_router doors; /* what a router binds */
     /* What a relay binds: an endpoint per router, in their order; empty: doors.xpub, for one. */
     struct peal_strings relay_doors;
+    struct {
+        char *key_file;   /* CURVE keys of this process, see base/curve.h; NULL: no CURVE */
+        char *peers_file; /* who may connect to what it binds, see base/peers.h; NULL: none */
+        bool insecure;    /* endpoints that others can reach need no CURVE */
+    } bus;
     struct {
         char *self; /* index as text, or "auto": the number at the end of the host name */
         struct peal_config_router *routers;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/config.h"
+#include "base/curve.h"
 #include "base/limits.h"
 
 enum { HOST_MAX = 256 };
@@ -77,6 +78,13 @@ bool peal_config_any_port(const char *door)
     size_t size = strlen(door);
     return strncmp(door, "tcp://", 6) == 0 &&
            (strcmp(door + size - 2, ":*") == 0 || strcmp(door + size - 2, ":0") == 0);
+}
+
+const char *peal_config_check_curve_key(const char *text)
+{
+    unsigned char key[PEAL_CURVE_KEY_BYTES];
+    if (peal_curve_decode(peal_span_of(text), key)) return NULL;
+    return "is not a public key: 40 characters of Z85, as peal keygen prints it";
 }
 
 const char *peal_config_check_self(const char *text)

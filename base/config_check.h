@@ -13,9 +13,10 @@
 /* Every text: UTF-8 without characters that could not be printed and read again. */
 const char *peal_config_check_text(struct peal_span text);
 
-const char *peal_config_check_endpoint(const char *text); /* host:port */
-const char *peal_config_check_door(const char *text);     /* an endpoint of ZeroMQ */
-const char *peal_config_check_self(const char *text);     /* a number, or auto */
+const char *peal_config_check_endpoint(const char *text);  /* host:port */
+const char *peal_config_check_door(const char *text);      /* an endpoint of ZeroMQ */
+const char *peal_config_check_curve_key(const char *text); /* a public key in Z85 */
+const char *peal_config_check_self(const char *text);      /* a number, or auto */
 const char *peal_config_check_api_key(const char *text);
 const char *peal_config_check_path(const char *text);     /* of a route */
 const char *peal_config_check_template(const char *text); /* of a group to join */

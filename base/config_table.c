@@ -152,6 +152,14 @@ const struct peal_option peal_options[] = {
     {"doors.relay", TEXTS, AT(relay_doors), .max = PEAL_SLOTS, .check = peal_config_check_door,
      .help = "Relays: one door per router, in their order; with one router doors.xpub will do"},
 
+    {"bus.key_file", TEXT, AT(bus.key_file),
+     .help = "This process's CURVE keys, made by peal keygen; with it the whole bus has CURVE"},
+    {"bus.peers_file", TEXT, AT(bus.peers_file),
+     .help =
+         "Routers, relays: who may connect, a line `public key, node or publisher, name` for each"},
+    {"bus.insecure", BOOL, AT(bus.insecure), .fallback = "false",
+     .help = "Starts without CURVE although others can reach doors or routers"},
+
     {"cluster.self", TEXT, AT(cluster.self), .fallback = "0", .check = peal_config_check_self,
      .help = "Routers: own index in the list; auto is the number at the end of the host name"},
     {"cluster.routers", PEAL_OPTION_LIST, LIST(cluster.routers, cluster.router_count),
@@ -162,10 +170,14 @@ const struct peal_option peal_options[] = {
      .required = true, .help = "The same of doors.xpub"},
     {"cluster.routers.*.rpc", TEXT, ROUTER(rpc), .check = peal_config_check_door, .required = true,
      .help = "The same of doors.rpc"},
+    {"cluster.routers.*.key", TEXT, ROUTER(key), .check = peal_config_check_curve_key,
+     .help = "Public CURVE key of that router; needed with bus.key_file"},
     {"cluster.via", PEAL_OPTION_LIST, LIST(cluster.via, cluster.via_count), .max = 64,
      .help = "Nodes: relays, one of which is used instead of the routers' xpub; empty: none"},
     {"cluster.via.*.xpub", TEXTS, VIA(xpub), .max = PEAL_SLOTS, .check = peal_config_check_door,
      .help = "doors.relay of that relay as seen by nodes, in the order of the routers"},
+    {"cluster.via.*.key", TEXT, VIA(key), .check = peal_config_check_curve_key,
+     .help = "Public CURVE key of that relay; needed with bus.key_file"},
 
     {"default_routes", BOOL, AT(default_routes), .fallback = "true",
      .help = "Adds /v1/ws behind the routes given"},

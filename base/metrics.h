@@ -63,6 +63,15 @@
     X(REFUSED_STORE, counter, "peal_publishes_refused_total{reason=\"store_full\"}", "")           \
     X(REFUSED_ERROR, counter, "peal_publishes_refused_total{reason=\"error\"}", "")                \
     X(ROUTER_DROPPED, counter, "peal_router_replies_dropped_total", "Replies to peers not there")  \
+    X(BUS_ACCEPTED, counter, "peal_bus_accepted_total", "Connections to the ZeroMQ doors")         \
+    X(BUS_HANDSHAKES, counter, "peal_bus_handshakes_total", "Handshakes finished at these doors")  \
+    X(BUS_REFUSED_KEY, counter, "peal_bus_refused_total{reason=\"key\"}",                          \
+      "Handshakes refused or failed at these doors")                                               \
+    X(BUS_REFUSED_ROLE, counter, "peal_bus_refused_total{reason=\"role\"}", "")                    \
+    X(BUS_REFUSED_PROTOCOL, counter, "peal_bus_refused_total{reason=\"protocol\"}", "")            \
+    X(BUS_REFUSED_BROKEN, counter, "peal_bus_refused_total{reason=\"broken\"}", "")                \
+    X(BUS_FORBIDDEN, counter, "peal_bus_frames_forbidden_total",                                   \
+      "Frames of nodes that a publisher sent")                                                     \
     X(NODES, gauge, "peal_router_nodes", "Nodes linked to this router")                            \
     X(GROUPS, gauge, "peal_router_groups", "Group entries in memory")                              \
     X(ROWS, gauge, "peal_router_rows", "Groups that nodes want, summed over nodes")                \

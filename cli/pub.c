@@ -27,6 +27,8 @@ static const char usage[] =
     "  --data DIR        data folder (./peal-data)\n"
     "  --rpc ENDPOINT    the acknowledged ZeroMQ door instead\n"
     "  --zmq ENDPOINT    the PUSH door instead: fire and forget, there is no receipt\n"
+    "  --bus-key FILE    CURVE keys of this publisher (peal keygen), for a door that has CURVE\n"
+    "  --router-key KEY  public key of the router, with --bus-key\n"
     "  --timeout 5s      how long to wait for a connection, and for the answer\n";
 
 struct pub {
@@ -35,6 +37,8 @@ struct pub {
     const char *rpc;
     const char *zmq;
     const char *key_file;
+    const char *bus_key;
+    const char *router_key;
     const char *data;
     uint64_t timeout_ms;
     bool help;
@@ -53,6 +57,8 @@ static const struct option options[] = {
     {"data", required_argument, NULL, 'd'},
     {"rpc", required_argument, NULL, 'r'},
     {"zmq", required_argument, NULL, 'z'},
+    {"bus-key", required_argument, NULL, 'b'},
+    {"router-key", required_argument, NULL, 'o'},
     {"timeout", required_argument, NULL, 'w'},
     {"help", no_argument, NULL, 'h'},
     {0},
@@ -101,6 +107,12 @@ static int options_read(int argc, char **argv, struct pub *pub)
         case 'z':
             pub->zmq = optarg;
             break;
+        case 'b':
+            pub->bus_key = optarg;
+            break;
+        case 'o':
+            pub->router_key = optarg;
+            break;
         case 'w':
             err = peal_args_duration(optarg, &pub->timeout_ms);
             break;
@@ -123,6 +135,10 @@ static int usage_check(const struct pub *pub, int arguments)
     if ((pub->message.group == NULL) == (pub->message.user == NULL))
         return peal_fail(PEAL_EXIT_USAGE, "usage", "either --group or --user is needed");
     if (doors > 1) return peal_fail(PEAL_EXIT_USAGE, "usage", "only one of --api, --rpc and --zmq");
+    if ((pub->bus_key == NULL) != (pub->router_key == NULL))
+        return peal_fail(PEAL_EXIT_USAGE, "usage", "--bus-key and --router-key need each other");
+    if (pub->bus_key != NULL && pub->rpc == NULL && pub->zmq == NULL)
+        return peal_fail(PEAL_EXIT_USAGE, "usage", "--bus-key is for --rpc and --zmq");
     if (arguments != 1)
         return peal_fail(PEAL_EXIT_USAGE, "usage", "one DATA is needed (quote it for the shell)");
     return PEAL_EXIT_OK;
@@ -162,15 +178,29 @@ static int publish_http(const struct pub *pub, struct peal_client_answer *answer
     return rc;
 }
 
+static int publish_zmq(const struct pub *pub, struct peal_client_answer *answer, enum peal_err *err)
+{
+    char why[400];
+    struct peal_curve_pair own = {0};
+    const struct peal_client_door door = {.endpoint = pub->zmq != NULL ? pub->zmq : pub->rpc,
+                                          .own = pub->bus_key == NULL ? NULL : &own,
+                                          .router_key = pub->router_key,
+                                          .timeout_ms = pub->timeout_ms};
+    if (pub->bus_key != NULL && peal_curve_read(pub->bus_key, &own, why, sizeof why) != PEAL_OK)
+        return peal_fail(PEAL_EXIT_CONFIG, peal_err_word(PEAL_ECONFIG), "%s", why);
+    *err = pub->zmq != NULL ? peal_client_push(&door, &pub->message, 1, answer)
+                            : peal_client_rpc(&door, &pub->message, 1, answer);
+    peal_curve_wipe(&own);
+    return PEAL_EXIT_OK;
+}
+
 /* By the one door that was asked for. */
 static int publish(const struct pub *pub, struct peal_client_answer *answer)
 {
     enum peal_err err = PEAL_OK;
     int rc = PEAL_EXIT_OK;
-    if (pub->zmq != NULL)
-        err = peal_client_push(pub->zmq, &pub->message, 1, pub->timeout_ms, answer);
-    else if (pub->rpc != NULL)
-        err = peal_client_rpc(pub->rpc, &pub->message, 1, pub->timeout_ms, answer);
+    if (pub->zmq != NULL || pub->rpc != NULL)
+        rc = publish_zmq(pub, answer, &err);
     else
         rc = publish_http(pub, answer, &err);
     if (rc != PEAL_EXIT_OK) return rc;

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bus_security.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -43,6 +44,7 @@ struct server {
     struct peal_config *config;
     struct peal_buf token_secret;
     bool key_made; /* the API key is one of ours, and may be shown */
+    struct peal_bus_security security;
     void *zmq;
     struct peal_ingress *ingress;
     struct peal_relay *relay;
@@ -162,11 +164,18 @@ static void log_memory(const struct server *s)
                  (unsigned long long)c->store.max);
 }
 
+static enum peal_err load_security(struct server *s)
+{
+    const struct peal_bus_use use = {s->what->router, s->what->relay, s->what->node};
+    return peal_bus_security_load(s->config, &use, &s->security, s->why, sizeof s->why);
+}
+
 static enum peal_err start_router(struct server *s)
 {
     struct peal_ingress_inproc inproc = {inproc_rpc, inproc_xpub};
-    enum peal_err err = peal_ingress_start(s->config, s->zmq, s->what->node ? &inproc : NULL,
-                                           &s->ingress, s->why, sizeof s->why);
+    enum peal_err err =
+        peal_ingress_start(s->config, &s->security, s->zmq, s->what->node ? &inproc : NULL,
+                           &s->ingress, s->why, sizeof s->why);
     if (err != PEAL_OK || s->what->node) return err;
     err = peal_status_start(s->config->api.listen, &s->status, s->why, sizeof s->why);
     if (err == PEAL_OK) peal_status_ready(s->status, true);
@@ -177,12 +186,13 @@ static enum peal_err start_relay(struct server *s)
 {
     enum peal_err err = peal_status_start(s->config->api.listen, &s->status, s->why, sizeof s->why);
     if (err != PEAL_OK) return err;
-    return peal_relay_start(s->config, s->zmq, s->status, &s->relay, s->why, sizeof s->why);
+    return peal_relay_start(s->config, &s->security, s->zmq, s->status, &s->relay, s->why,
+                            sizeof s->why);
 }
 
 static enum peal_err start_node(struct server *s)
 {
-    struct peal_node_options o = {.config = s->config, .zmq = s->zmq};
+    struct peal_node_options o = {.config = s->config, .security = &s->security, .zmq = s->zmq};
     if (s->what->router) {
         o.inproc_rpc = inproc_rpc;
         o.inproc_xpub = inproc_xpub;
@@ -203,6 +213,7 @@ static void stop(struct server *s)
     peal_status_stop(s->status);
     peal_ingress_stop(s->ingress);
     if (s->zmq != NULL) peal_bus_context_free(s->zmq);
+    peal_bus_security_fini(&s->security);
 }
 
 /* Waits for a signal, at most so long; 0 when none came. */
@@ -301,7 +312,8 @@ static int serve(struct server *s)
     raise_descriptors();
     log_memory(s);
 
-    enum peal_err err = s->what->dev ? make_secrets(s) : PEAL_OK;
+    enum peal_err err = load_security(s);
+    if (err == PEAL_OK && s->what->dev) err = make_secrets(s);
     if (err == PEAL_OK) {
         s->zmq = peal_bus_context_new();
         snprintf(s->why, sizeof s->why, "out of memory or descriptors");

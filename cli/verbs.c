@@ -11,6 +11,7 @@ const struct peal_verb peal_verbs[] = {
     {"sub", peal_verb_sub, "print what arrives for groups or a user"},
     {"inbox", peal_verb_inbox, "print the stored messages of a user"},
     {"token", peal_verb_token, "make a token for a browser"},
+    {"keygen", peal_verb_keygen, "make CURVE keys for the bus between processes"},
     {"check-config", peal_verb_check_config, "say what is wrong with a configuration file"},
     {"print-config", peal_verb_print_config, "print the settings that are in force"},
     {"version", peal_verb_version, "print the version"},

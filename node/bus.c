@@ -7,6 +7,7 @@
 #include <zmq.h>
 
 #include "base/assert.h"
+#include "base/bus_socket.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -38,6 +39,8 @@ struct peal_bus {
     struct peal_uplink *uplink;
     const struct peal_config *config;
     void *zmq;
+    const struct peal_curve_pair *own; /* NULL without CURVE, and within the process */
+    const char *inproc_rpc;
     const char *inproc_xpub;
     char topic[PEAL_TOPIC_SIZE];
     size_t router_count;
@@ -84,30 +87,31 @@ static void set_int(void *socket, int option, int value)
     PEAL_ASSERT(rc == 0); /* constants of ours */
 }
 
-static void *open_socket(void *zmq, int type, const char *endpoint, const char *topic, char *why,
-                         size_t why_size)
+/* key: the public one of who is at the endpoint, NULL without CURVE. */
+static void *open_socket(const struct peal_bus *bus, int type, const char *endpoint,
+                         const char *key, char *why, size_t why_size)
 {
-    void *socket = zmq_socket(zmq, type);
+    void *socket = zmq_socket(bus->zmq, type);
     if (socket == NULL) {
         snprintf(why, why_size, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
         return NULL;
     }
-    int64_t bytes_max = PEAL_WIRE_BYTES_MAX;
-    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
+    peal_bus_socket_bound(socket, PEAL_WIRE_BYTES_MAX);
     set_int(socket, ZMQ_LINGER, 0);
     set_int(socket, ZMQ_SNDHWM, HWM);
     set_int(socket, ZMQ_RCVHWM, HWM);
-    set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
-    set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
-    set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
-    /* The kernel doubles its pauses between tries, of segments and of connections: after a long
-     * cut it would find the router only when the next one is over. A new try comes sooner. */
-    set_int(socket, ZMQ_TCP_MAXRT, PEAL_UNACKED_MS);
+    /* The kernel doubles its pauses between tries of connections: after a long cut it would find
+     * the router only when the next one is over. A new try comes sooner. */
     set_int(socket, ZMQ_CONNECT_TIMEOUT, PEAL_CONNECT_MS);
     set_int(socket, ZMQ_RECONNECT_IVL, 100);
     set_int(socket, ZMQ_RECONNECT_IVL_MAX, 500);
     set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
-    if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, topic, PEAL_TOPIC_SIZE);
+    if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, bus->topic, PEAL_TOPIC_SIZE);
+    if (peal_bus_socket_secure(socket, bus->own, key) != PEAL_OK) {
+        snprintf(why, why_size, "%s has no public key", endpoint);
+        zmq_close(socket);
+        return NULL;
+    }
     if (zmq_connect(socket, endpoint) != 0) {
         snprintf(why, why_size, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
         zmq_close(socket);
@@ -116,7 +120,7 @@ static void *open_socket(void *zmq, int type, const char *endpoint, const char *
     if (type == ZMQ_XSUB) {
         char own[1 + PEAL_TOPIC_SIZE];
         own[0] = 1;
-        memcpy(own + 1, topic, PEAL_TOPIC_SIZE);
+        memcpy(own + 1, bus->topic, PEAL_TOPIC_SIZE);
         /* ZeroMQ keeps subscriptions and sends them again after a reconnect; these are two. */
         static const char all[] = "\1" PEAL_TOPIC_ALL;
         if (zmq_send(socket, own, sizeof own, 0) < 0 ||
@@ -135,25 +139,55 @@ static const char *xpub_of(const struct peal_bus *bus, size_t link)
     return c->cluster.via[bus->routers[link].via].xpub.at[link];
 }
 
-/* The router was not heard by its relay for too long: from now on by the next one. What the old
- * one may still have is not read any more, so nothing comes twice and nothing out of order. */
+static void *open_xsub(const struct peal_bus *bus, size_t link, char *why, size_t why_size)
+{
+    const struct peal_config *c = bus->config;
+    const char *key = NULL;
+    if (c->cluster.via_count > 0)
+        key = c->cluster.via[bus->routers[link].via].key;
+    else if (bus->inproc_xpub == NULL)
+        key = c->cluster.routers[link].key;
+    return open_socket(bus, ZMQ_XSUB, xpub_of(bus, link), key, why, why_size);
+}
+
+static void *open_dealer(const struct peal_bus *bus, size_t link, char *why, size_t why_size)
+{
+    const char *endpoint = bus->inproc_rpc;
+    const char *key = NULL;
+    if (endpoint == NULL) {
+        endpoint = bus->config->cluster.routers[link].rpc;
+        key = bus->config->cluster.routers[link].key;
+    }
+    return open_socket(bus, ZMQ_DEALER, endpoint, key, why, why_size);
+}
+
+/* What the old socket may still have is not read any more, so nothing comes twice and nothing out
+ * of order. */
+static bool replace(void **socket, void *fresh, size_t link, const char *why)
+{
+    if (fresh == NULL) {
+        peal_log(PEAL_LOG_ERROR, "link.reopen_failed", "link=%zu why=\"%s\"", link, why);
+        return false;
+    }
+    zmq_close(*socket);
+    *socket = fresh;
+    return true;
+}
+
+/* The router was not heard by its relay for too long: from now on by the next one. */
 static void detour(struct peal_bus *bus, size_t link)
 {
     struct router_sockets *r = &bus->routers[link];
     char why[300];
     size_t before = r->via;
     r->via = (before + 1) % bus->config->cluster.via_count;
-    void *xsub = open_socket(bus->zmq, ZMQ_XSUB, xpub_of(bus, link), bus->topic, why, sizeof why);
-    if (xsub == NULL) {
-        peal_log(PEAL_LOG_ERROR, "link.detour_failed", "link=%zu why=\"%s\"", link, why);
+    if (!replace(&r->xsub, open_xsub(bus, link, why, sizeof why), link, why)) {
         r->via = before;
         return;
     }
     peal_count(PEAL_M_LINK_DETOURS, 1);
     peal_log(PEAL_LOG_WARN, "link.detour", "link=%zu via=%zu endpoint=%s", link, r->via,
              xpub_of(bus, link));
-    zmq_close(r->xsub);
-    r->xsub = xsub;
 }
 
 static void try_detours(struct peal_bus *bus)
@@ -288,17 +322,17 @@ enum peal_err peal_bus_start(const struct peal_bus_options *options, struct peal
     }
     bus->config = options->config;
     bus->zmq = options->zmq;
+    bus->own = options->security->curve && !inproc ? &options->security->own : NULL;
+    bus->inproc_rpc = options->inproc_rpc;
     bus->inproc_xpub = options->inproc_xpub;
     peal_topic_of(options->boot, bus->topic);
     for (size_t i = 0; i < router_count && err == PEAL_OK; i++) {
-        const char *rpc = inproc ? options->inproc_rpc : options->config->cluster.routers[i].rpc;
         struct router_sockets *r = &bus->routers[i];
         /* Nodes spread over the relays by their boot ids, which are random. */
         if (options->config->cluster.via_count > 0)
             r->via = options->boot % options->config->cluster.via_count;
-        r->xsub = open_socket(options->zmq, ZMQ_XSUB, xpub_of(bus, i), bus->topic, why, why_size);
-        if (r->xsub != NULL)
-            r->dealer = open_socket(options->zmq, ZMQ_DEALER, rpc, bus->topic, why, why_size);
+        r->xsub = open_xsub(bus, i, why, why_size);
+        if (r->xsub != NULL) r->dealer = open_dealer(bus, i, why, why_size);
         if (r->dealer == NULL) err = PEAL_ECONFIG;
     }
     if (err == PEAL_OK && pthread_create(&bus->thread, NULL, bus_run, bus) != 0) err = PEAL_ENOMEM;

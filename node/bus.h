@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bus_security.h"
 #include "base/config.h"
 #include "base/err.h"
 #include "base/mailbox.h"
@@ -21,6 +22,7 @@ struct peal_bus;
 
 struct peal_bus_options {
     const struct peal_config *config;
+    const struct peal_bus_security *security;
     void *zmq;              /* the process's context */
     uint64_t boot;          /* of this node */
     const char *inproc_rpc; /* the router in this process, or NULL: config->cluster.routers */

@@ -126,6 +126,7 @@ enum peal_err peal_node_start(const struct peal_node_options *o, struct peal_nod
         if (node->workers[i] != NULL) boxes[i] = peal_worker_mailbox(node->workers[i]);
     }
     struct peal_bus_options bus = {.config = o->config,
+                                   .security = o->security,
                                    .zmq = o->zmq,
                                    .boot = node->boot,
                                    .inproc_rpc = o->inproc_rpc,

@@ -13,6 +13,7 @@ struct peal_node;
 
 struct peal_node_options {
     const struct peal_config *config;
+    const struct peal_bus_security *security; /* outlives the start */
     void *zmq;
     const char *inproc_rpc; /* the router in this process, or NULL */
     const char *inproc_xpub;

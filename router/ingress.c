@@ -15,6 +15,7 @@
 #include <zmq.h>
 
 #include "base/assert.h"
+#include "base/bus_socket.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -22,6 +23,7 @@
 #include "base/metrics.h"
 #include "proto/wire.h"
 #include "router/shard.h"
+#include "router/zap.h"
 #include "storage/store.h"
 
 enum {
@@ -38,6 +40,9 @@ _Static_assert((int)MAILBOX_SLOTS >= (int)PEAL_STORE_READS_MAX, "every page has 
 
 struct peal_ingress {
     const struct peal_config *config;
+    const struct peal_bus_security *security;
+    bool embedded; /* a node in this process is connected by inproc */
+    struct peal_zap *zap;
     pthread_t thread;
     _Atomic bool stopping;
     void *pull;
@@ -131,6 +136,16 @@ static void skip_parts(void *socket)
     }
 }
 
+/* Without CURVE everybody is trusted to be a node. What comes by inproc has no user id, and can
+ * only come from this process. */
+static bool is_publisher(const struct peal_ingress *in, zmq_msg_t *body)
+{
+    if (!in->security->curve) return false;
+    const char *user_id = zmq_msg_gets(body, "User-Id");
+    if (user_id == NULL) return !in->embedded;
+    return !peal_zap_is_node(user_id);
+}
+
 static bool take_rpc(struct peal_ingress *in)
 {
     struct peal_peer peer = {0};
@@ -155,6 +170,7 @@ static bool take_rpc(struct peal_ingress *in)
             peer.delimiters++;
     }
     skip_parts(in->rpc);
+    peer.publisher = found && is_publisher(in, &body);
     /* Without a body it is a bad call, and is told so: the last empty frame was meant as the body.
      */
     if (!found && peer.delimiters > 0) peer.delimiters--;
@@ -269,15 +285,13 @@ static void set_int(void *socket, int option, int value)
     PEAL_ASSERT(rc == 0); /* constants of ours */
 }
 
-static void set_link_options(void *socket)
+static void set_options(const struct peal_ingress *in, void *socket, const char *domain,
+                        size_t bytes_max)
 {
-    int64_t bytes_max = PEAL_WIRE_BYTES_MAX;
-    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
+    const struct peal_bus_security *security = in->security;
+    peal_bus_socket_bound(socket, bytes_max);
+    peal_bus_socket_guard(socket, security->curve ? &security->own : NULL, domain);
     set_int(socket, ZMQ_LINGER, LINGER_MS);
-    set_int(socket, ZMQ_HANDSHAKE_IVL, 10000);
-    set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
-    set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
-    set_int(socket, ZMQ_TCP_MAXRT, PEAL_UNACKED_MS); /* as on the node's side */
 }
 
 /* tcp://host:0 is written tcp://host:* for ZeroMQ. */
@@ -306,11 +320,6 @@ static enum peal_err bind_at(void *socket, const char *key, const char *endpoint
     return PEAL_OK;
 }
 
-void peal_ingress_set_options(void *socket)
-{
-    set_link_options(socket);
-}
-
 enum peal_err peal_ingress_bind(void *socket, const char *key, const char *endpoint, char *bound,
                                 size_t bound_size, char *why, size_t why_size)
 {
@@ -328,17 +337,19 @@ static enum peal_err open_sockets(struct peal_ingress *in, void *zmq,
         snprintf(why, why_size, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
         return PEAL_ENOMEM;
     }
-    set_link_options(in->pull);
-    set_link_options(in->rpc);
-    set_link_options(in->xpub);
+    set_options(in, in->pull, "pull", PEAL_WIRE_BYTES_MAX);
+    set_options(in, in->rpc, "rpc", PEAL_WIRE_BYTES_MAX);
+    set_options(in, in->xpub, "xpub", PEAL_INGRESS_XPUB_BYTES_MAX);
     set_int(in->rpc, ZMQ_ROUTER_MANDATORY, 1);
     set_int(in->rpc, ZMQ_ROUTER_HANDOVER, 1);
     set_int(in->rpc, ZMQ_SNDHWM, SEND_HWM);
     set_int(in->xpub, ZMQ_SNDHWM, SEND_HWM);
 
+    const struct peal_zap_door doors[] = {{"pull", in->pull}, {"rpc", in->rpc}, {"xpub", in->xpub}};
+    enum peal_err err = peal_zap_start(zmq, in->security, doors, sizeof doors / sizeof *doors,
+                                       &in->zap, why, why_size);
     /* inproc first: ZMQ_LAST_ENDPOINT then names the door. */
-    enum peal_err err = PEAL_OK;
-    if (inproc != NULL && inproc->rpc != NULL)
+    if (err == PEAL_OK && inproc != NULL && inproc->rpc != NULL)
         err = bind_at(in->rpc, "doors.rpc", inproc->rpc, NULL, 0, why, why_size);
     if (err == PEAL_OK && inproc != NULL && inproc->xpub != NULL)
         err = bind_at(in->xpub, "doors.xpub", inproc->xpub, NULL, 0, why, why_size);
@@ -362,6 +373,7 @@ static void ingress_free(struct peal_ingress *in)
         take_results(in);
         peal_shard_free(in->shard);
     }
+    peal_zap_stop(in->zap);
     if (in->pull != NULL) zmq_close(in->pull);
     if (in->rpc != NULL) zmq_close(in->rpc);
     if (in->xpub != NULL) zmq_close(in->xpub);
@@ -370,7 +382,8 @@ static void ingress_free(struct peal_ingress *in)
     free(in);
 }
 
-enum peal_err peal_ingress_start(const struct peal_config *config, void *zmq,
+enum peal_err peal_ingress_start(const struct peal_config *config,
+                                 const struct peal_bus_security *security, void *zmq,
                                  const struct peal_ingress_inproc *inproc,
                                  struct peal_ingress **out, char *why, size_t why_size)
 {
@@ -378,6 +391,8 @@ enum peal_err peal_ingress_start(const struct peal_config *config, void *zmq,
     struct peal_ingress *in = calloc(1, sizeof *in);
     if (in == NULL) return PEAL_ENOMEM;
     in->config = config;
+    in->security = security;
+    in->embedded = inproc != NULL;
     struct peal_shard_io io = {in, io_reply, io_topic, io_submit, io_read};
     struct peal_store_events events = {in, store_on_done, store_on_page, store_on_done_all};
     enum peal_err err = peal_mailbox_init(&in->done, MAILBOX_SLOTS);

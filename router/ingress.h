@@ -11,6 +11,7 @@
 #ifndef PEAL_ROUTER_INGRESS_H
 #define PEAL_ROUTER_INGRESS_H
 
+#include "base/bus_security.h"
 #include "base/config.h"
 #include "base/err.h"
 
@@ -23,10 +24,12 @@ struct peal_ingress_inproc {
 };
 
 /* Opens the store in config->data, binds the doors (port `*` or 0 lets the kernel choose) and
- * starts the thread. zmq is the process's context. Errors: PEAL_EINUSE, PEAL_ELOCKED,
- * PEAL_ECORRUPT, PEAL_EIO, PEAL_ENOMEM, with a sentence in why that names the endpoint or folder.
+ * starts the thread. zmq is the process's context, security outlives the ingress. Errors:
+ * PEAL_EINUSE, PEAL_ELOCKED, PEAL_ECORRUPT, PEAL_EIO, PEAL_ENOMEM, with a sentence in why that
+ * names the endpoint or folder.
  */
-enum peal_err peal_ingress_start(const struct peal_config *config, void *zmq,
+enum peal_err peal_ingress_start(const struct peal_config *config,
+                                 const struct peal_bus_security *security, void *zmq,
                                  const struct peal_ingress_inproc *inproc,
                                  struct peal_ingress **out, char *why, size_t why_size);
 /* Takes what has arrived already (for a quarter of a second at most), reads no more, finishes
@@ -38,10 +41,10 @@ const char *peal_ingress_pull(const struct peal_ingress *in);
 const char *peal_ingress_rpc(const struct peal_ingress *in);
 const char *peal_ingress_xpub(const struct peal_ingress *in);
 
-/* For router/relay.c, whose sockets are of the same kind: the options that every socket of ours
- * has, and binding with a sentence for people when that fails (PEAL_EINUSE, PEAL_EIO). `bound` gets
- * the endpoint with the port that the kernel chose, or is NULL. */
-void peal_ingress_set_options(void *socket);
+enum { PEAL_INGRESS_XPUB_BYTES_MAX = 256 }; /* only subscriptions to short topics come in there */
+
+/* For router/relay.c: binding with a sentence for people when that fails (PEAL_EINUSE, PEAL_EIO).
+ * `bound` gets the endpoint with the port that the kernel chose, or is NULL. */
 enum peal_err peal_ingress_bind(void *socket, const char *key, const char *endpoint, char *bound,
                                 size_t bound_size, char *why, size_t why_size);
 

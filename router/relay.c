@@ -23,6 +23,7 @@
 #include <zmq.h>
 
 #include "base/assert.h"
+#include "base/bus_socket.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -30,11 +31,13 @@
 #include "proto/wire.h"
 #include "router/ingress.h"
 #include "router/upstream.h"
+#include "router/zap.h"
 
 enum {
     TURN_MESSAGES = 512, /* taken from one socket per turn */
     TICK_MS = 250,       /* longest wait, so that announcements are on time */
     HWM = 10000,         /* messages that wait of one router, and for one node */
+    LINGER_MS = 1000,    /* for what was handed on when the relay stops */
     POLL_OF_PAIR = 3,
     ROUTERS_MAX = PEAL_SLOTS,
 };
@@ -50,6 +53,7 @@ struct pair {
 struct peal_relay {
     uint64_t boot;
     struct peal_status *status;
+    struct peal_zap *zap;
     pthread_t thread;
     _Atomic bool stopping;
     int wake;
@@ -182,29 +186,34 @@ static void set_int(void *socket, int option, int value)
 }
 
 /* Every socket of a relay to other processes is made here. */
-static void *new_socket(void *zmq, int type, char *why, size_t why_size)
+static void *new_socket(void *zmq, int type, size_t bytes_max, char *why, size_t why_size)
 {
     void *socket = zmq_socket(zmq, type);
     if (socket == NULL) {
         snprintf(why, why_size, "cannot make a ZeroMQ socket: %s", zmq_strerror(errno));
         return NULL;
     }
-    peal_ingress_set_options(socket);
+    peal_bus_socket_bound(socket, bytes_max);
+    set_int(socket, ZMQ_LINGER, type == ZMQ_XSUB ? 0 : LINGER_MS);
     set_int(socket, ZMQ_RCVHWM, HWM);
     set_int(socket, ZMQ_SNDHWM, type == ZMQ_XSUB ? 0 : HWM);
     return socket;
 }
 
-static enum peal_err connect_router(struct pair *p, void *zmq, const char *endpoint, char *why,
+static enum peal_err connect_router(struct pair *p, void *zmq, const struct peal_curve_pair *own,
+                                    const struct peal_config_router *router, char *why,
                                     size_t why_size)
 {
-    p->xsub = new_socket(zmq, ZMQ_XSUB, why, why_size);
+    p->xsub = new_socket(zmq, ZMQ_XSUB, PEAL_WIRE_BYTES_MAX, why, why_size);
     if (p->xsub == NULL) return PEAL_ENOMEM;
-    set_int(p->xsub, ZMQ_LINGER, 0);
     set_int(p->xsub, ZMQ_CONNECT_TIMEOUT, PEAL_CONNECT_MS); /* these as in node/bus.c */
     set_int(p->xsub, ZMQ_RECONNECT_IVL, 100);
     set_int(p->xsub, ZMQ_RECONNECT_IVL_MAX, 500);
-    set_int(p->xsub, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
+    set_int(p->xsub, ZMQ_IPV6, strchr(router->xpub, '[') != NULL);
+    if (peal_bus_socket_secure(p->xsub, own, router->key) != PEAL_OK) {
+        snprintf(why, why_size, "%s has no public key", router->xpub);
+        return PEAL_ECONFIG;
+    }
 
     char monitor[64];
     snprintf(monitor, sizeof monitor, "inproc://relay-uplink-%p", p->xsub);
@@ -216,19 +225,11 @@ static enum peal_err connect_router(struct pair *p, void *zmq, const char *endpo
         snprintf(why, why_size, "cannot watch a ZeroMQ socket: %s", zmq_strerror(errno));
         return PEAL_ENOMEM;
     }
-    if (zmq_connect(p->xsub, endpoint) != 0) {
-        snprintf(why, why_size, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
+    if (zmq_connect(p->xsub, router->xpub) != 0) {
+        snprintf(why, why_size, "cannot connect to %s: %s", router->xpub, zmq_strerror(errno));
         return PEAL_ECONFIG;
     }
     return PEAL_OK;
-}
-
-static enum peal_err bind_door(struct pair *p, void *zmq, const char *key, const char *endpoint,
-                               char *why, size_t why_size)
-{
-    p->xpub = new_socket(zmq, ZMQ_XPUB, why, why_size);
-    if (p->xpub == NULL) return PEAL_ENOMEM;
-    return peal_ingress_bind(p->xpub, key, endpoint, p->bound, sizeof p->bound, why, why_size);
 }
 
 /* One door per router, and none of them a router's own. */
@@ -253,8 +254,23 @@ static enum peal_err check_doors(const struct peal_config *config, char *why, si
     return PEAL_OK;
 }
 
-static enum peal_err open_pairs(struct peal_relay *relay, const struct peal_config *config,
+/* The doors, and the guard at them, which has to be there before they are bound. */
+static enum peal_err make_doors(struct peal_relay *relay, const struct peal_bus_security *security,
                                 void *zmq, char *why, size_t why_size)
+{
+    struct peal_zap_door doors[ROUTERS_MAX];
+    for (size_t i = 0; i < relay->pair_count; i++) {
+        struct pair *p = &relay->pairs[i];
+        p->xpub = new_socket(zmq, ZMQ_XPUB, PEAL_INGRESS_XPUB_BYTES_MAX, why, why_size);
+        if (p->xpub == NULL) return PEAL_ENOMEM;
+        doors[i] = (struct peal_zap_door){"relay", p->xpub};
+        peal_bus_socket_guard(p->xpub, security->curve ? &security->own : NULL, doors[i].name);
+    }
+    return peal_zap_start(zmq, security, doors, relay->pair_count, &relay->zap, why, why_size);
+}
+
+static enum peal_err bind_doors(struct peal_relay *relay, const struct peal_config *config,
+                                char *why, size_t why_size)
 {
     enum peal_err err = PEAL_OK;
     for (size_t i = 0; i < relay->pair_count && err == PEAL_OK; i++) {
@@ -262,13 +278,25 @@ static enum peal_err open_pairs(struct peal_relay *relay, const struct peal_conf
         bool listed = config->relay_doors.count > 0;
         char key[64] = "doors.xpub";
         if (listed) snprintf(key, sizeof key, "doors.relay.%zu", i);
-        err = peal_upstream_init(&p->upstream);
-        if (err == PEAL_OK)
-            err = bind_door(p, zmq, key, listed ? config->relay_doors.at[i] : config->doors.xpub,
-                            why, why_size);
-        if (err == PEAL_OK)
-            err = connect_router(p, zmq, config->cluster.routers[i].xpub, why, why_size);
+        err =
+            peal_ingress_bind(p->xpub, key, listed ? config->relay_doors.at[i] : config->doors.xpub,
+                              p->bound, sizeof p->bound, why, why_size);
     }
+    return err;
+}
+
+static enum peal_err open_pairs(struct peal_relay *relay, const struct peal_config *config,
+                                const struct peal_bus_security *security, void *zmq, char *why,
+                                size_t why_size)
+{
+    enum peal_err err = PEAL_OK;
+    for (size_t i = 0; i < relay->pair_count && err == PEAL_OK; i++)
+        err = peal_upstream_init(&relay->pairs[i].upstream);
+    if (err == PEAL_OK) err = make_doors(relay, security, zmq, why, why_size);
+    if (err == PEAL_OK) err = bind_doors(relay, config, why, why_size);
+    for (size_t i = 0; i < relay->pair_count && err == PEAL_OK; i++)
+        err = connect_router(&relay->pairs[i], zmq, security->curve ? &security->own : NULL,
+                             &config->cluster.routers[i], why, why_size);
     return err;
 }
 
@@ -286,6 +314,7 @@ static void fill_items(struct peal_relay *relay)
 
 static void relay_free(struct peal_relay *relay)
 {
+    peal_zap_stop(relay->zap);
     for (size_t i = 0; i < relay->pair_count; i++) {
         struct pair *p = &relay->pairs[i];
         if (p->xsub != NULL && p->monitor != NULL) zmq_socket_monitor(p->xsub, NULL, 0);
@@ -299,7 +328,8 @@ static void relay_free(struct peal_relay *relay)
     free(relay);
 }
 
-enum peal_err peal_relay_start(const struct peal_config *config, void *zmq,
+enum peal_err peal_relay_start(const struct peal_config *config,
+                               const struct peal_bus_security *security, void *zmq,
                                struct peal_status *status, struct peal_relay **out, char *why,
                                size_t why_size)
 {
@@ -318,7 +348,7 @@ enum peal_err peal_relay_start(const struct peal_config *config, void *zmq,
     relay->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     relay->items = calloc(1 + POLL_OF_PAIR * router_count, sizeof *relay->items);
     if (relay->wake < 0 || relay->items == NULL) err = PEAL_ENOMEM;
-    if (err == PEAL_OK) err = open_pairs(relay, config, zmq, why, why_size);
+    if (err == PEAL_OK) err = open_pairs(relay, config, security, zmq, why, why_size);
     if (err == PEAL_OK) {
         fill_items(relay);
         if (pthread_create(&relay->thread, NULL, relay_run, relay) != 0) err = PEAL_ENOMEM;

@@ -17,6 +17,7 @@
 
 #include <stddef.h>
 
+#include "base/bus_security.h"
 #include "base/config.h"
 #include "base/err.h"
 #include "base/status.h"
@@ -24,10 +25,11 @@
 struct peal_relay;
 
 /* Binds, connects and forwards from now on. status is set ready while every router is connected;
- * it and zmq (the process's ZeroMQ context) must outlive the relay. Errors: PEAL_ECONFIG (doors and
- * routers do not fit together), PEAL_EINUSE, PEAL_EIO, PEAL_ENOMEM, with a sentence for people in
- * why. */
-enum peal_err peal_relay_start(const struct peal_config *config, void *zmq,
+ * it, security and zmq (the process's ZeroMQ context) must outlive the relay. Errors: PEAL_ECONFIG
+ * (doors and routers do not fit together), PEAL_EINUSE, PEAL_EIO, PEAL_ENOMEM, with a sentence for
+ * people in why. */
+enum peal_err peal_relay_start(const struct peal_config *config,
+                               const struct peal_bus_security *security, void *zmq,
                                struct peal_status *status, struct peal_relay **out, char *why,
                                size_t why_size);
 void peal_relay_stop(struct peal_relay *relay); /* NULL is fine */

@@ -855,6 +855,11 @@ void peal_shard_on_rpc(struct peal_shard *s, const struct peal_peer *peer, struc
         on_door(s, peer, bytes);
         return;
     }
+    if (peer->publisher) {
+        peal_count(PEAL_M_BUS_FORBIDDEN, 1);
+        door_error(s, peer, 0, PEAL_EFORBIDDEN, "this key may only publish");
+        return;
+    }
     uint64_t boot;
     struct peal_frame frame;
     if (peal_topic_parse(peal_span_make(peer->id, peer->id_size), &boot) != PEAL_OK) {

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "base/bus_socket.h"
 #include "base/clock.h"
 #include "clients/c/answer.h"
 #include "clients/c/message.h"
@@ -23,12 +24,12 @@ static int timeout_of(uint64_t timeout_ms)
 
 /* IMMEDIATE: without it a send succeeds into the queue of a peer that was never there, and the
  * caller learns nothing. With it the send waits for a connection, up to SNDTIMEO. */
-static enum peal_err door_open(struct door *door, int type, const char *endpoint, int timeout,
+static enum peal_err door_open(struct door *door, int type, const struct peal_client_door *to,
                                struct peal_client_answer *answer)
 {
+    int timeout = timeout_of(to->timeout_ms);
     int linger = type == ZMQ_PUSH ? timeout : 0; /* DEALER: the answer says that it arrived */
     int one = 1;
-    int64_t bytes_max = PEAL_CLIENT_BYTES_MAX;
     *door = (struct door){.context = zmq_ctx_new()};
     if (door->context != NULL) door->socket = zmq_socket(door->context, type);
     if (door->socket == NULL ||
@@ -36,10 +37,12 @@ static enum peal_err door_open(struct door *door, int type, const char *endpoint
         zmq_setsockopt(door->socket, ZMQ_SNDTIMEO, &timeout, sizeof timeout) != 0 ||
         zmq_setsockopt(door->socket, ZMQ_RCVTIMEO, &timeout, sizeof timeout) != 0 ||
         zmq_setsockopt(door->socket, ZMQ_LINGER, &linger, sizeof linger) != 0 ||
-        zmq_setsockopt(door->socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) != 0 ||
         zmq_setsockopt(door->socket, ZMQ_IPV6, &one, sizeof one) != 0)
         return peal_answer_fail(answer, PEAL_ENOMEM, "ZeroMQ: %s", zmq_strerror(errno));
-    if (zmq_connect(door->socket, endpoint) != 0)
+    peal_bus_socket_bound(door->socket, PEAL_CLIENT_BYTES_MAX);
+    if (peal_bus_socket_secure(door->socket, to->own, to->router_key) != PEAL_OK)
+        return peal_answer_fail(answer, PEAL_EBAD_FIELD, "The router's key is not one.");
+    if (zmq_connect(door->socket, to->endpoint) != 0)
         return peal_answer_fail(answer, PEAL_EBAD_FIELD, "The endpoint cannot be used: %s",
                                 zmq_strerror(errno));
     return PEAL_OK;
@@ -100,8 +103,9 @@ static enum peal_err door_await(const struct door *door, uint64_t req, size_t co
     return err;
 }
 
-enum peal_err peal_client_push(const char *endpoint, const struct peal_client_message *messages,
-                               size_t count, uint64_t timeout_ms, struct peal_client_answer *answer)
+enum peal_err peal_client_push(const struct peal_client_door *to,
+                               const struct peal_client_message *messages, size_t count,
+                               struct peal_client_answer *answer)
 {
     struct door door = {0};
     struct peal_buf bytes = {0};
@@ -109,26 +113,26 @@ enum peal_err peal_client_push(const char *endpoint, const struct peal_client_me
     *answer = (struct peal_client_answer){0};
     enum peal_err err = peal_message_json(messages, count, &bytes, why, sizeof why);
     if (err != PEAL_OK) peal_answer_fail(answer, err, "%s", why);
-    if (err == PEAL_OK) err = door_open(&door, ZMQ_PUSH, endpoint, timeout_of(timeout_ms), answer);
+    if (err == PEAL_OK) err = door_open(&door, ZMQ_PUSH, to, answer);
     if (err == PEAL_OK) err = door_send(&door, &bytes, answer);
     door_close(&door);
     peal_buf_fini(&bytes);
     return err;
 }
 
-enum peal_err peal_client_rpc(const char *endpoint, const struct peal_client_message *messages,
-                              size_t count, uint64_t timeout_ms, struct peal_client_answer *answer)
+enum peal_err peal_client_rpc(const struct peal_client_door *to,
+                              const struct peal_client_message *messages, size_t count,
+                              struct peal_client_answer *answer)
 {
     struct door door = {0};
     struct peal_buf bytes = {0};
     char why[sizeof answer->why] = "There is not enough memory.";
-    int timeout = timeout_of(timeout_ms);
-    uint64_t deadline_ms = peal_clock_mono_ms() + (uint64_t)timeout;
+    uint64_t deadline_ms = peal_clock_mono_ms() + (uint64_t)timeout_of(to->timeout_ms);
     uint64_t req = peal_random_u64() & INT64_MAX; /* some languages have no larger integers */
     *answer = (struct peal_client_answer){0};
     enum peal_err err = peal_message_request(messages, count, req, &bytes, why, sizeof why);
     if (err != PEAL_OK) peal_answer_fail(answer, err, "%s", why);
-    if (err == PEAL_OK) err = door_open(&door, ZMQ_DEALER, endpoint, timeout, answer);
+    if (err == PEAL_OK) err = door_open(&door, ZMQ_DEALER, to, answer);
     if (err == PEAL_OK) err = door_send(&door, &bytes, answer);
     if (err == PEAL_OK) err = door_await(&door, req, count, deadline_ms, answer);
     door_close(&door);

@@ -45,6 +45,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/curve.h"
 #include "base/err.h"
 #include "base/span.h"
 
@@ -96,19 +97,28 @@ enum peal_err peal_client_publish(const struct peal_client_api *api,
 enum peal_err peal_client_inbox(const struct peal_client_api *api, const char *user, uint64_t limit,
                                 bool unread_only, struct peal_client_answer *answer);
 
+/* A ZeroMQ door. Where it has CURVE both keys are given, else none. */
+struct peal_client_door {
+    const char *endpoint;              /* tcp://host:port */
+    const struct peal_curve_pair *own; /* keys of this publisher, see base/curve.h */
+    const char *router_key;            /* public key of the router, Z85 */
+    uint64_t timeout_ms;
+};
+
 /* Sends to the PUSH door and waits up to timeout_ms for a connection, then as long again until
  * the bytes are with the kernel. Without a peer: PEAL_ETIMEOUT, and nothing was sent. There is no
  * body in the answer. */
-enum peal_err peal_client_push(const char *endpoint, const struct peal_client_message *messages,
-                               size_t count, uint64_t timeout_ms,
+enum peal_err peal_client_push(const struct peal_client_door *door,
+                               const struct peal_client_message *messages, size_t count,
                                struct peal_client_answer *answer);
 
 /* Sends to the acknowledged door and waits up to timeout_ms for the answer. The body is the receipt
  * for one message, {"results":[...]} for several; status is 200 when at least one was accepted,
  * else that of the first error. A JSON string cannot pass this door (msgpack has one kind of
  * string, and it means text): PEAL_EBAD_FIELD. */
-enum peal_err peal_client_rpc(const char *endpoint, const struct peal_client_message *messages,
-                              size_t count, uint64_t timeout_ms, struct peal_client_answer *answer);
+enum peal_err peal_client_rpc(const struct peal_client_door *door,
+                              const struct peal_client_message *messages, size_t count,
+                              struct peal_client_answer *answer);
 
 struct peal_client_feed {
     const char *url;    /* ws[s]://host[:port]/path[?query] */

@@ -27,7 +27,14 @@ CROSSINGS = {("router", "storage/store.h")}
 # Third-party header (a prefix) -> the files that wrap it (fnmatch patterns of pathlib).
 WRAPPERS = {
     "libwebsockets.h": ["node/http.c", "node/ws.c", "clients/c/*"],
-    "zmq.h": ["node/bus.c", "router/ingress.c", "router/relay.c", "clients/c/*"],
+    "zmq.h": [
+        "base/bus_socket.c",
+        "node/bus.c",
+        "router/ingress.c",
+        "router/relay.c",
+        "router/zap.c",
+        "clients/c/*",
+    ],
     "czmq.h": [],
     "lmdb.h": ["storage/db.c"],
     "msgpack": [

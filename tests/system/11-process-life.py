@@ -15,7 +15,7 @@ from rawws import RawWebSocket
 from tokens import token
 
 VERBS = (
-    "dev node router pub sub inbox token check-config print-config version".split()
+    "dev node router pub sub inbox token keygen check-config print-config version".split()
 )
 
 
@@ -165,6 +165,8 @@ def test_help_lists_every_verb():
         ["inbox"],
         ["token"],
         ["token", "--user", ""],
+        ["keygen"],
+        ["keygen", "a", "b"],
         ["check-config"],
     ],
 )

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "base/metrics.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
 #include "proto/wire.h"
@@ -820,6 +821,38 @@ static void shard_garbage_is_answered_or_ignored(void **state)
     assert_int_equal(w->op_count, 0);
 }
 
+/* A key of a publisher does not make it a node, whatever it calls itself. */
+static void shard_publisher_may_publish_and_nothing_else(void **state)
+{
+    struct world *w = *state;
+    struct peal_peer publisher = node_peer(42);
+    struct peal_frame f = {.type = PEAL_F_JOIN, .req = 1, .group = peal_span_of("room:1")};
+    struct peal_buf join_frame = {0};
+    peal_metrics_thread_start();
+    int64_t forbidden = peal_metrics_sum(PEAL_M_BUS_FORBIDDEN);
+    publisher.publisher = true;
+    peal_frame_encode(&f, &join_frame);
+    peal_shard_on_rpc(w->shard, &publisher, peal_buf_span(&join_frame));
+    peal_shard_on_rpc(w->shard, &publisher, peal_span_of("\x91\x01"));
+    peal_shard_flush(w->shard);
+    assert_int_equal(w->batch_count, 0); /* nothing was answered to a node */
+    assert_int_equal(w->reply_count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        struct peal_span said = peal_bytes_span(w->replies[i]);
+        assert_non_null(memmem(said.at, said.size, "forbidden", 9));
+    }
+    assert_int_equal(peal_metrics_sum(PEAL_M_BUS_FORBIDDEN), forbidden + 2);
+    peal_buf_fini(&join_frame);
+
+    static const char call[] = "\x83\xa2op\xa7publish\xa3req\x07\xa8messages\x91\x82"
+                               "\xa5group\xa6room:1\xa4"
+                               "data\x01";
+    peal_shard_on_rpc(w->shard, &publisher, peal_span_make(call, sizeof call - 1));
+    assert_int_equal(w->reply_count, 3);
+    struct peal_span said = peal_bytes_span(w->replies[2]);
+    assert_non_null(memmem(said.at, said.size, "routed", 6));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -846,6 +879,7 @@ int main(void)
         TEST(shard_presence_that_is_off_is_refused_and_costs_nothing),
         TEST(shard_people_of_a_silent_node_leave_after_the_grace),
         TEST(shard_garbage_is_answered_or_ignored),
+        TEST(shard_publisher_may_publish_and_nothing_else),
     };
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

@@ -1,0 +1,324 @@
+"""CURVE on the bus: who gets in at which door, and what a process refuses to start with."""
+
+import msgpack
+import pytest
+import zmq
+
+from bus import Keys, wait_counted, zmq_socket
+from command import run
+from metrics import read_metrics, total
+from native import Native
+from peal import Peal
+from tokens import token
+
+CONFIG = {"groups": [{"match": "room:*", "join": "anyone"}]}
+NAMES = ("router", "node", "shop", "stranger", "old")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    made = Keys(tmp_path_factory.mktemp("keys")).make(*NAMES)
+    return made.allow(node="node", shop="publisher")
+
+
+@pytest.fixture
+def router(start_peal, keys):
+    return start_peal({**CONFIG, **keys.router()}, verb="router")
+
+
+@pytest.fixture
+def cluster(start_peal, keys, router):
+    return router, start_peal({**CONFIG, **keys.node(router)}, verb="node")
+
+
+def call(messages):
+    return msgpack.packb({"op": "publish", "req": 1, "messages": messages})
+
+
+def pub(keys, name, *args, server="router"):
+    return run(
+        *("pub", "--group", "room:1", "--bus-key", keys.file(name)),
+        *("--router-key", keys.public[server], "--timeout", "3s", *args),
+    )
+
+
+# Who has the right key
+
+
+def test_node_and_publishers_with_keys_work(keys, cluster):
+    router, node = cluster
+    with Native(node.url, token("ann"), groups=["room:1"]) as ann:
+        assert node.api.post("/v1/publish", {"group": "room:1", "data": 1}).status == 200
+        with zmq_socket(router.doors["pull"], zmq.PUSH, keys.curve("shop")) as door:
+            door.send(msgpack.packb({"group": "room:1", "data": 2}))
+            assert [m["data"] for m in ann.messages(2)] == [1, 2]
+        with zmq_socket(router.doors["rpc"], zmq.REQ, keys.curve("shop")) as door:
+            door.send(call([{"group": "room:1", "data": 3}]))
+            (result,) = msgpack.unpackb(door.recv())["results"]
+            assert result["ack"] == "routed"
+        done = pub(keys, "shop", "--rpc", router.doors["rpc"], "4")
+        assert done.returncode == 0 and '"routed"' in done.stdout, done
+        done = pub(keys, "shop", "--zmq", router.doors["pull"], "5")
+        assert (done.returncode, done.stdout) == (0, ""), done
+        assert [m["data"] for m in ann.messages(3)] == [3, 4, 5]
+    metrics = read_metrics(router)
+    assert total(metrics, "peal_bus_refused_total") == 0
+    assert metrics["peal_bus_frames_forbidden_total"] == 0
+    assert metrics["peal_bus_handshakes_total"] == metrics["peal_bus_accepted_total"] >= 6
+
+
+def test_router_killed_and_started_again_takes_its_node_back(cluster):
+    router, node = cluster
+    with Native(node.url, token("ann"), groups=["room:1"]) as ann:
+        router.kill()
+        assert ann.next("degraded")["on"] is True
+        router.start()
+        assert ann.next("degraded")["on"] is False
+        assert node.api.post("/v1/publish", {"user": "ann", "data": "after"}).status == 200
+        assert ann.next("message")["data"] == "after"
+
+
+def test_process_with_everything_in_it_asks_publishers_for_keys_and_itself_for_none(
+    start_peal, keys
+):
+    server = start_peal(keys.router())
+    with Native(server.url, token("ann"), groups=["room:1"]) as ann:
+        assert pub(keys, "shop", "--rpc", server.doors["rpc"], "1").returncode == 0
+        assert pub(keys, "stranger", "--rpc", server.doors["rpc"], "2").returncode == 69
+        assert pub(keys, "shop", "--zmq", server.doors["pull"], "3").returncode == 0
+        assert [m["data"] for m in ann.messages(2)] == [1, 3]
+
+
+# Who has not
+
+
+@pytest.mark.parametrize("door, kind", [("pull", zmq.PUSH), ("rpc", zmq.DEALER), ("xpub", zmq.SUB)])
+@pytest.mark.parametrize("who", ["stranger", "nobody", "wrong router"])
+def test_handshake_without_a_right_key_is_refused_and_counted(keys, router, door, kind, who):
+    curve, reason = {
+        "stranger": (keys.curve("stranger"), "key"),
+        "nobody": (None, "protocol"),
+        "wrong router": (keys.curve("node", server="old"), "protocol"),
+    }[who]
+    with zmq_socket(router.doors[door], kind, curve) as peer:
+        if kind == zmq.SUB:
+            peer.subscribe(b"")
+        else:
+            peer.send(call([{"user": "ann", "data": 1}]))
+        wait_counted(router, f'peal_bus_refused_total{{reason="{reason}"}}', 2)
+    router.wait_for("bus.refused", door=door, reason=reason)
+    metrics = read_metrics(router)
+    assert metrics["peal_bus_handshakes_total"] == 0
+    assert metrics["peal_publishes_accepted_total"] == metrics["peal_router_nodes"] == 0
+
+
+def test_publish_without_a_right_key_never_arrives(keys, cluster):
+    router, node = cluster
+    refused = 'peal_bus_refused_total{reason="%s"}'
+    with Native(node.url, token("ann"), groups=["room:1"]) as ann:
+        with (
+            zmq_socket(router.doors["pull"], zmq.PUSH) as plain,
+            zmq_socket(router.doors["pull"], zmq.PUSH, keys.curve("stranger")) as strange,
+            zmq_socket(router.doors["pull"], zmq.PUSH, keys.curve("shop")) as right,
+        ):
+            for n, door in enumerate((plain, strange, right)):
+                door.send(msgpack.packb({"group": "room:1", "data": n}))
+            wait_counted(router, refused % "key", 2)
+            wait_counted(router, refused % "protocol", 2)
+            assert ann.next("message")["data"] == 2
+            assert ann.settled() == []
+    assert read_metrics(router)["peal_publishes_accepted_total"] == 1
+
+
+def test_publisher_hears_nothing_at_the_door_of_nodes(keys, cluster):
+    router, node = cluster
+    with Native(node.url, token("ann"), groups=["room:1"]) as ann:
+        with zmq_socket(router.doors["xpub"], zmq.SUB, keys.curve("shop")) as spy:
+            spy.subscribe(b"")
+            wait_counted(router, 'peal_bus_refused_total{reason="role"}', 2)
+            node.api.post("/v1/publish", {"group": "room:1", "data": "secret"})
+            assert ann.next("message")["data"] == "secret"
+            assert spy.poll(200) == 0
+    router.wait_for("bus.refused", door="xpub", reason="role", name="shop")
+
+
+def test_publisher_that_plays_a_node_is_refused_and_counted(keys, cluster):
+    router, _ = cluster
+    before = read_metrics(router)
+    assert before["peal_router_nodes"] == 1
+    with zmq_socket(
+        router.doors["rpc"], zmq.DEALER, keys.curve("shop"), routing_id=b"n" + b"f" * 16
+    ) as door:
+        for frame in ([1, 2, "room:1"], [], list(range(20)), [1] * 70000):
+            door.send(msgpack.packb(frame))
+            error = msgpack.unpackb(door.recv())["error"]
+            assert error["code"] == "forbidden"
+        door.send(call([{"group": "room:1", "data": 1}]))
+        assert "results" in msgpack.unpackb(door.recv())
+    metrics = read_metrics(router)
+    assert metrics["peal_bus_frames_forbidden_total"] == 4
+    assert metrics["peal_router_nodes"] == 1
+
+
+def test_node_with_a_strange_key_is_not_ready_and_others_go_on(start_peal, keys, cluster):
+    router, node = cluster
+    stranger = start_peal({**CONFIG, **keys.node(router, "stranger")}, verb="node")
+    assert stranger.api.get("/readyz").status == 503
+    assert wait_counted(router, 'peal_bus_refused_total{reason="key"}', 4)["peal_router_nodes"] == 1
+    assert node.api.get("/readyz").status == 200
+    router.wait_for("bus.refused", reason="key", key=keys.public["stranger"])
+    # Hundreds of refusals would be a way to fill the log.
+    lines = [line for line in router.log.lines if " bus.refused " in line]
+    assert len(lines) < total(read_metrics(router), "peal_bus_refused_total")
+
+
+def test_router_stops_cleanly_while_strangers_knock(keys, router):
+    for _ in range(3):
+        with zmq_socket(router.doors["rpc"], zmq.DEALER, keys.curve("stranger")) as a:
+            with zmq_socket(router.doors["pull"], zmq.PUSH) as b:
+                a.setsockopt(zmq.RECONNECT_IVL, 1)
+                b.setsockopt(zmq.RECONNECT_IVL, 1)
+                wait_counted(router, 'peal_bus_refused_total{reason="key"}', 3)
+                router.stop()
+                router.check()
+                router.start()
+
+
+def test_publisher_of_the_command_line_is_told_when_it_is_not_let_in(keys, router):
+    for name, server in (("stranger", "router"), ("shop", "old")):
+        for door in ("pull", "rpc"):
+            option = "--zmq" if door == "pull" else "--rpc"
+            done = pub(keys, name, option, router.doors[door], "1", server=server)
+            assert (done.returncode, done.stdout) == (69, ""), done
+    done = pub(keys, "shop", "--rpc", router.doors["rpc"], "1", server="shop")
+    assert done.returncode == 69
+    done = run("pub", "--group", "g", "--rpc", router.doors["rpc"], "--bus-key", "x", "1")
+    assert done.returncode == 64
+    done = run(
+        *("pub", "--group", "g", "--rpc", router.doors["rpc"], "--bus-key", keys.file("shop")),
+        *("--router-key", "short", "1"),
+    )
+    assert done.returncode == 64
+
+
+# Secrets
+
+
+def test_secret_key_is_shown_nowhere(keys, cluster, tmp_path):
+    router, node = cluster
+    secrets = [keys.secret(name) for name in NAMES]
+    seen = run("print-config", "-c", router.directory / "peal.yaml").stdout
+    assert str(keys.file("router")) in seen
+    for server in cluster:
+        seen += server.log.text() + server.stdout()
+        with open(f"/proc/{server.pid}/cmdline", encoding="utf-8") as file:
+            seen += file.read()
+        seen += server.api.get("/metrics").body.decode()
+    keys_again = run("keygen", tmp_path / "new")
+    seen += keys_again.stdout + keys_again.stderr
+    text = (tmp_path / "new").read_text()
+    secrets.append(text.split("secret ")[1].strip())
+    wrong = tmp_path / "wrong"
+    wrong.write_text(text.replace("public ", "publik "))
+    wrong.chmod(0o600)
+    refused = Peal(tmp_path / "peal", {"bus": {"key_file": str(wrong)}}, verb="router")
+    refused.launch()
+    assert refused.exit_code() == 78
+    seen += refused.log.text()
+    assert not [secret for secret in secrets if secret in seen]
+
+
+def test_keygen_makes_a_private_file_once(tmp_path):
+    path = tmp_path / "key"
+    first = run("keygen", path)
+    assert first.returncode == 0 and len(first.stdout) == 41
+    assert path.stat().st_mode & 0o7777 == 0o600
+    before = path.read_bytes()
+    second = run("keygen", path)
+    assert (second.returncode, second.stdout) == (78, "")
+    assert str(path) in second.stderr and path.read_bytes() == before
+    assert run("keygen", tmp_path / "nowhere" / "key").returncode == 69
+
+
+# Refusing to start
+
+
+def refused(directory, config, verb):
+    server = Peal(directory, config, verb=verb).launch()
+    return server.exit_code(), server.log.text()
+
+
+OPEN = ("0.0.0.0", "router-0", "[::]", "10.0.0.1", "*", "127.1", "lo")
+LOCAL = ("127.0.0.1", "[::1]", "127.0.0.2")
+
+
+@pytest.mark.parametrize("host", OPEN)
+def test_open_address_without_keys_is_78_and_names_the_setting(tmp_path, host):
+    at = f"tcp://{host}:7"
+    doors = {"pull": "tcp://127.0.0.1:*", "xpub": "tcp://127.0.0.1:*", "rpc": "tcp://127.0.0.1:*"}
+    for verb, name in (("router", "pull"), ("router", "xpub"), ("router", "rpc"), ("dev", "rpc")):
+        config = {"doors": {**doors, name: at}}
+        code, log = refused(tmp_path / verb / name, config, verb)
+        assert code == 78, log
+        assert f"doors.{name}: {at} " in log and "bus.key_file" in log
+    there = {"pull": "tcp://127.0.0.1:7", "xpub": "tcp://127.0.0.1:7", "rpc": at}
+    if host != "*":
+        code, log = refused(tmp_path / "node", {"cluster": {"routers": [there]}}, "node")
+        assert code == 78 and f"cluster.routers.0.rpc: {at} " in log
+
+
+@pytest.mark.parametrize("host", LOCAL)
+def test_loopback_without_keys_starts(start_peal, host):
+    doors = {name: f"tcp://{host}:*" for name in ("pull", "xpub", "rpc")}
+    router = start_peal({"doors": doors}, verb="router")
+    assert "bus.insecure" not in router.log.text()
+    assert all(host in door for door in router.doors.values())
+
+
+def test_localhost_is_loopback_for_who_connects(start_peal):
+    router = start_peal(verb="router")
+    there = {name: door.replace("127.0.0.1", "localhost") for name, door in router.doors.items()}
+    node = start_peal({"cluster": {"routers": [there]}}, verb="node")
+    assert node.api.get("/readyz").status == 200
+
+
+def test_open_address_starts_when_told_that_it_may_and_says_so(start_peal):
+    doors = {name: "tcp://0.0.0.0:*" for name in ("pull", "xpub", "rpc")}
+    router = start_peal({"doors": doors, "bus": {"insecure": True}}, verb="router")
+    router.wait_for("bus.insecure", setting="doors.pull", endpoint="tcp://0.0.0.0:*")
+
+
+def test_open_address_starts_with_keys(start_peal, keys):
+    doors = {name: "tcp://0.0.0.0:*" for name in ("pull", "xpub", "rpc")}
+    router = start_peal({"doors": doors, **keys.router()}, verb="router")
+    assert "bus.insecure" not in router.log.text()
+    door = router.doors["rpc"].replace("0.0.0.0", "127.0.0.1")
+    assert pub(keys, "shop", "--rpc", door, "1").returncode == 0
+    assert pub(keys, "stranger", "--rpc", door, "1").returncode == 69
+
+
+def test_key_file_that_others_can_read_is_78_and_named(tmp_path, keys):
+    path = tmp_path / "key"
+    assert run("keygen", path).returncode == 0
+    path.chmod(0o640)
+    bus = {"key_file": str(path), "peers_file": str(keys.peers_file)}
+    code, log = refused(tmp_path / "peal", {"bus": bus}, "router")
+    assert code == 78
+    assert f"bus.key_file: {path}" in log and "0640" in log
+
+
+def test_peers_file_with_an_error_is_78_and_names_its_line(tmp_path, keys):
+    peers = tmp_path / "peers"
+    peers.write_text(f"# a\n{keys.public['node']} node\n{keys.public['shop']} boss\n")
+    peers.chmod(0o644)
+    bus = {"key_file": str(keys.file("router")), "peers_file": str(peers)}
+    code, log = refused(tmp_path / "peal", {"bus": bus}, "router")
+    assert code == 78
+    assert f"bus.peers_file: {peers}:3: the role is neither" in log
+
+
+def test_router_key_that_is_none_is_78_and_named(tmp_path):
+    there = {name: "tcp://127.0.0.1:7" for name in ("pull", "xpub", "rpc")}
+    config = {"cluster": {"routers": [{**there, "key": "short"}]}}
+    code, log = refused(tmp_path, config, "node")
+    assert code == 78 and "cluster.routers.0.key" in log
