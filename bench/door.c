@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "base/bus_socket.h"
 #include "bench/httpdoor.h"
 
 enum { DOOR_CALLS_MAX = 256, TIMEOUT_MS = 10000, ZMQ_BUFFER = 1024 * 1024 };
@@ -58,6 +59,14 @@ static enum peal_err zmq_open_one(struct peal_door *door, int type, uint32_t i)
     zmq_setsockopt(socket, ZMQ_SNDTIMEO, &timeout, sizeof(timeout));
     zmq_setsockopt(socket, ZMQ_RCVTIMEO, &timeout, sizeof(timeout));
     zmq_setsockopt(socket, ZMQ_SNDBUF, &buffer, sizeof(buffer));
+    if (door->plan->bus_key != NULL) {
+        struct peal_curve_pair own;
+        enum peal_err err =
+            peal_curve_read(door->plan->bus_key, &own, door->why, sizeof(door->why));
+        if (err == PEAL_OK) err = peal_bus_socket_secure(socket, &own, door->plan->router_key);
+        peal_curve_wipe(&own);
+        if (err != PEAL_OK) return fail(door, err, "zmq", "the CURVE keys cannot be used");
+    }
     if (zmq_connect(socket, door->plan->endpoints[i]) != 0)
         return fail(door, PEAL_EIO, "zmq", zmq_strerror(zmq_errno()));
     zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLOUT};

@@ -24,6 +24,8 @@ def command(programs, server, subject, options):
         words += ["--door", subject.door]
         for endpoint in server.endpoints[subject.door]:
             words += ["--endpoint", endpoint]
+    if subject.door in ("push", "rpc"):
+        words += server.secure
     if subject.door == "http":
         words += ["--key", API_KEY]
     if subject.path:

@@ -39,6 +39,7 @@ static const char usage[] =
     "                              the order of the configuration\n"
     "  --body msgpack|json         push (msgpack: a text, which is without the quotes)\n"
     "  --key KEY                   http\n"
+    "  --bus-key FILE              push, rpc: CURVE keys (peal keygen), and --router-key KEY\n"
     "  --door-connections N        http; a group stays on one of them (8)\n"
     "\n"
     "  --pid P                     a server process to measure; may be repeated\n";
@@ -58,6 +59,8 @@ enum option_key {
     OPT_DOOR,
     OPT_ENDPOINT,
     OPT_KEY,
+    OPT_BUS_KEY,
+    OPT_ROUTER_KEY,
     OPT_BODY,
     OPT_DOOR_CONNECTIONS,
     OPT_RATE,
@@ -88,6 +91,8 @@ static const struct option options[] = {
     {"door", required_argument, NULL, OPT_DOOR},
     {"endpoint", required_argument, NULL, OPT_ENDPOINT},
     {"key", required_argument, NULL, OPT_KEY},
+    {"bus-key", required_argument, NULL, OPT_BUS_KEY},
+    {"router-key", required_argument, NULL, OPT_ROUTER_KEY},
     {"body", required_argument, NULL, OPT_BODY},
     {"door-connections", required_argument, NULL, OPT_DOOR_CONNECTIONS},
     {"rate", required_argument, NULL, OPT_RATE},
@@ -236,6 +241,12 @@ static bool option_read(struct peal_plan *plan, enum option_key key, char *text)
     case OPT_KEY:
         plan->key = text;
         return true;
+    case OPT_BUS_KEY:
+        plan->bus_key = text;
+        return true;
+    case OPT_ROUTER_KEY:
+        plan->router_key = text;
+        return true;
     case OPT_BODY:
         plan->json = strcmp(text, "json") == 0;
         return plan->json || strcmp(text, "msgpack") == 0;
@@ -277,6 +288,8 @@ static int plan_check(struct peal_plan *plan)
         return refuse("--door needs --endpoint");
     if (plan->door != PEAL_DOOR_PUSH && plan->endpoint_count > 1)
         return refuse("only push has more than one endpoint");
+    if ((plan->bus_key == NULL) != (plan->router_key == NULL))
+        return refuse("--bus-key and --router-key need each other");
     switch (plan->verb) {
     case PEAL_VERB_FANOUT:
         if (plan->rate == 0 || plan->seconds == 0) return refuse("--rate and --seconds are needed");

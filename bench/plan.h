@@ -58,7 +58,9 @@ struct peal_plan {
     const char *endpoints[PEAL_PLAN_SERVERS_MAX]; /* push: of all routers, in their order */
     uint32_t endpoint_count;
     const char *key;
-    bool json; /* push: the body is JSON, not msgpack */
+    const char *bus_key;    /* push, rpc: file with CURVE keys; NULL: none */
+    const char *router_key; /* with bus_key: the public key of the router */
+    bool json;              /* push: the body is JSON, not msgpack */
     uint32_t door_connections;
 
     double rate;

@@ -30,7 +30,7 @@ class Subject:
     """One server under one load."""
 
     name: str
-    server: str  # dev, 1x1, send, coal: see servers.py
+    server: str  # dev, 1x1, curve, send, coal: see servers.py
     load: Load
     target: str  # how connections speak: raw, native, floor
     door: str = "push"  # where messages enter
@@ -223,6 +223,28 @@ def users():
             p99("floor send, half"),
             p99("embedded, half", "floor send, half"),
             p99("router + node, half", must=2000),
+        ),
+    )
+
+
+def curve():
+    most = load(
+        "random", {"count": 40000}, connections=5000, groups=5000, window=1024, count=150000
+    )
+    steady = load("random", {"count": 10000}, connections=5000, groups=5000, rate=3000, count=30000)
+    return Scenario(
+        "U1-curve",
+        "5,000 users at random, router and node in two processes: what CURVE on the bus costs",
+        (
+            raw(most, "plain", server="1x1"),
+            raw(most, "curve", server="curve"),
+            raw(steady, "plain, 3,000/s", server="1x1"),
+            raw(steady, "curve, 3,000/s", server="curve"),
+        ),
+        (
+            cpu("curve", "plain"),
+            cpu("curve, 3,000/s", "plain, 3,000/s"),
+            p99("curve, 3,000/s", "plain, 3,000/s"),
         ),
     )
 
@@ -443,6 +465,7 @@ SCENARIOS = (
         must=1.6,
     ),
     users(),
+    curve(),
     inboxes(),
     memory_shared(),
     memory_own(),

@@ -3,8 +3,8 @@
     with start("dev", programs, folder, settings) as server:
         server.pids["peal"], server.addresses, server.endpoints["push"]
 
-`dev` is Peal in one process, `4x8` are four routers and eight nodes, each a process; `send` and
-`coal` are the floor in its two modes (bench/floor.c). Ports are chosen by the kernel.
+`dev` is Peal in one process, `4x8` are four routers and eight nodes, each a process, `curve` is `1x1` with CURVE; `send`
+and `coal` are the floor in its two modes (bench/floor.c). Ports are chosen by the kernel.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import json
 import pathlib
 import signal
 import socket
+import subprocess
 
 from process import STOP_S, Process, ProcessError
 
@@ -53,6 +54,7 @@ class Server:
     pids: dict  # name of the process: its pid
     addresses: list  # HOST:PORT for browsers, of each node
     endpoints: dict  # door: where it is; push: of each router, in order
+    secure: tuple = ()  # options of peal-load for a ZeroMQ door with CURVE
     notes: list = dataclasses.field(default_factory=list)  # complete when it has ended
 
 
@@ -70,6 +72,8 @@ def start(kind, programs, folder, settings, stop_s=STOP_S):
 
         if kind == "dev":
             server = start_dev(programs, run, folder, settings)
+        elif kind == "curve":
+            server = start_curve(programs, run, folder, settings)
         elif kind in ("send", "coal"):
             server = start_floor(programs, run, kind)
         else:
@@ -119,6 +123,32 @@ def free_ports(groups, each):
     for one in held:
         one.close()
     return [ports[i : i + each] for i in range(0, len(ports), each)]
+
+
+def start_curve(programs, run, folder, settings):
+    folder = pathlib.Path(folder)
+    public = {}
+    for name in ("router", "node", "publisher"):
+        command = [programs.peal, "keygen", folder / f"{name}.key"]
+        public[name] = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        public[name] = public[name].strip()
+    peers = folder / "peers"
+    peers.write_text("".join(f"{public[name]} {name}\n" for name in ("node", "publisher")))
+    peers.chmod(0o600)
+
+    def bus(name):
+        return {"key_file": str(folder / f"{name}.key"), "peers_file": str(peers)}
+
+    ours = {**settings, "bus": bus("router")}
+    router = run("router", programs.peal, "router", "-c", write_config(folder, "router", ours))
+    _, _, doors = read_addresses(router, has_doors=True)
+    there = {**doors, "key": public["router"]}
+    ours = {**settings, "bus": bus("node"), "cluster": {"routers": [there]}}
+    node = run("node", programs.peal, "node", "-c", write_config(folder, "node", ours))
+    web, api, _ = read_addresses(node, has_doors=False)
+    secure = ("--bus-key", folder / "publisher.key", "--router-key", public["router"])
+    pids = {"router": router.pid, "node": node.pid}
+    return Server(pids, [web], endpoints(api, [doors]), secure)
 
 
 def start_floor(programs, run, mode):

@@ -161,7 +161,12 @@ static struct peal_span span_of(zmq_msg_t *part)
     return peal_span_make(zmq_msg_data(part), zmq_msg_size(part));
 }
 
-/* Parts of one answer; what cannot be sent is lost with the connection that waits for it. */
+/* A refusal is 300, "temporary": the peer hears nothing, is cut off when the time for handshakes is
+ * over, and connects again, so it comes in once the list has its key. After 400 or 500 ZeroMQ's
+ * connecting side gives up for good, and every node that a wrong list once refused would have to
+ * be started again.
+ *
+ * What cannot be sent is lost with the connection that waits for it. */
 static void answer(struct peal_zap *zap, struct peal_span id, enum peal_zap_verdict verdict,
                    const char *user)
 {
@@ -169,7 +174,7 @@ static void answer(struct peal_zap *zap, struct peal_span id, enum peal_zap_verd
     const struct peal_span parts[] = {
         peal_span_of("1.0"),
         id,
-        peal_span_of(yes ? "200" : "400"),
+        peal_span_of(yes ? "200" : "300"),
         peal_span_of(yes ? "" : "refused"), /* the peer is not told why */
         peal_span_of(user),
         peal_span_of(""),
