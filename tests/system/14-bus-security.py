@@ -36,9 +36,11 @@ def call(messages):
 
 
 def pub(keys, name, *args, server="router"):
+    # Who is refused hears nothing, however long the wait.
+    timeout = "20s" if (name, server) == ("shop", "router") else "300ms"
     return run(
         *("pub", "--group", "room:1", "--bus-key", keys.file(name)),
-        *("--router-key", keys.public[server], "--timeout", "3s", *args),
+        *("--router-key", keys.public[server], "--timeout", timeout, *args),
     )
 
 
@@ -160,29 +162,25 @@ def test_publisher_that_plays_a_node_is_refused_and_counted(keys, cluster):
     assert metrics["peal_router_nodes"] == 1
 
 
-def test_node_with_a_strange_key_is_not_ready_and_others_go_on(start_peal, keys, cluster):
-    router, node = cluster
-    stranger = start_peal({**CONFIG, **keys.node(router, "stranger")}, verb="node")
-    assert stranger.api.get("/readyz").status == 503
-    assert wait_counted(router, 'peal_bus_refused_total{reason="key"}', 2)["peal_router_nodes"] == 1
+def test_node_refused_by_a_wrong_list_comes_in_once_it_is_right(start_peal, tmp_path):
+    mine = Keys(tmp_path / "keys").make("router", "node", "late").allow(node="node")
+    router = start_peal({**CONFIG, **mine.router()}, verb="router")
+    node = start_peal({**CONFIG, **mine.node(router)}, verb="node")
+    late = start_peal({**CONFIG, **mine.node(router, "late")}, verb="node")
+    metrics = wait_counted(router, 'peal_bus_refused_total{reason="key"}', 2)
+    assert metrics["peal_router_nodes"] == 1
+    assert late.api.get("/readyz").status == 503
     assert node.api.get("/readyz").status == 200
-    router.wait_for("bus.refused", reason="key", key=keys.public["stranger"])
-    # Hundreds of refusals would be a way to fill the log.
+    router.wait_for("bus.refused", reason="key", key=mine.public["late"])
+    # Its two sockets came at the same moment: the log is not for them to fill.
     lines = [line for line in router.log.lines if " bus.refused " in line]
     assert len(lines) < total(read_metrics(router), "peal_bus_refused_total")
 
-
-def test_node_refused_by_a_wrong_list_comes_in_once_it_is_right(start_peal, tmp_path):
-    mine = Keys(tmp_path / "keys").make("router", "node").allow()
-    router = start_peal({**CONFIG, **mine.router()}, verb="router")
-    node = start_peal({**CONFIG, **mine.node(router)}, verb="node")
-    wait_counted(router, 'peal_bus_refused_total{reason="key"}', 2)
-    assert node.api.get("/readyz").status == 503
     router.stop()
-    mine.allow(node="node")
+    mine.allow(node="node", late="node")
     router.start()
-    wait_counted(router, "peal_router_nodes", 1)
-    assert node.api.post("/v1/publish", {"user": "ann", "data": 1}).status == 200
+    wait_counted(router, "peal_router_nodes", 2)
+    assert late.api.post("/v1/publish", {"user": "ann", "data": 1}).status == 200
 
 
 def test_router_stops_cleanly_while_strangers_knock(keys, router):
@@ -251,87 +249,3 @@ def test_keygen_makes_a_private_file_once(tmp_path):
     assert (second.returncode, second.stdout) == (78, "")
     assert str(path) in second.stderr and path.read_bytes() == before
     assert run("keygen", tmp_path / "nowhere" / "key").returncode == 69
-
-
-# Refusing to start
-
-
-def refused(directory, config, verb):
-    server = Peal(directory, config, verb=verb).launch()
-    return server.exit_code(), server.log.text()
-
-
-OPEN = ("0.0.0.0", "router-0", "[::]", "10.0.0.1", "*", "127.1", "lo")
-LOCAL = ("127.0.0.1", "[::1]", "127.0.0.2")
-
-
-@pytest.mark.parametrize("host", OPEN)
-def test_open_address_without_keys_is_78_and_names_the_setting(tmp_path, host):
-    at = f"tcp://{host}:7"
-    doors = {"pull": "tcp://127.0.0.1:*", "xpub": "tcp://127.0.0.1:*", "rpc": "tcp://127.0.0.1:*"}
-    for verb, name in (("router", "pull"), ("router", "xpub"), ("router", "rpc"), ("dev", "rpc")):
-        config = {"doors": {**doors, name: at}}
-        code, log = refused(tmp_path / verb / name, config, verb)
-        assert code == 78, log
-        assert f"doors.{name}: {at} " in log and "bus.key_file" in log
-    there = {"pull": "tcp://127.0.0.1:7", "xpub": "tcp://127.0.0.1:7", "rpc": at}
-    if host != "*":
-        code, log = refused(tmp_path / "node", {"cluster": {"routers": [there]}}, "node")
-        assert code == 78 and f"cluster.routers.0.rpc: {at} " in log
-
-
-@pytest.mark.parametrize("host", LOCAL)
-def test_loopback_without_keys_starts(start_peal, host):
-    doors = {name: f"tcp://{host}:*" for name in ("pull", "xpub", "rpc")}
-    router = start_peal({"doors": doors}, verb="router")
-    assert "bus.insecure" not in router.log.text()
-    assert all(host in door for door in router.doors.values())
-
-
-def test_localhost_is_loopback_for_who_connects(start_peal):
-    router = start_peal(verb="router")
-    there = {name: door.replace("127.0.0.1", "localhost") for name, door in router.doors.items()}
-    node = start_peal({"cluster": {"routers": [there]}}, verb="node")
-    assert node.api.get("/readyz").status == 200
-
-
-def test_open_address_starts_when_told_that_it_may_and_says_so(start_peal):
-    doors = {name: "tcp://0.0.0.0:*" for name in ("pull", "xpub", "rpc")}
-    router = start_peal({"doors": doors, "bus": {"insecure": True}}, verb="router")
-    router.wait_for("bus.insecure", setting="doors.pull", endpoint="tcp://0.0.0.0:*")
-
-
-def test_open_address_starts_with_keys(start_peal, keys):
-    doors = {name: "tcp://0.0.0.0:*" for name in ("pull", "xpub", "rpc")}
-    router = start_peal({"doors": doors, **keys.router()}, verb="router")
-    assert "bus.insecure" not in router.log.text()
-    door = router.doors["rpc"].replace("0.0.0.0", "127.0.0.1")
-    assert pub(keys, "shop", "--rpc", door, "1").returncode == 0
-    assert pub(keys, "stranger", "--rpc", door, "1").returncode == 69
-
-
-def test_key_file_that_others_can_read_is_78_and_named(tmp_path, keys):
-    path = tmp_path / "key"
-    assert run("keygen", path).returncode == 0
-    path.chmod(0o640)
-    bus = {"key_file": str(path), "peers_file": str(keys.peers_file)}
-    code, log = refused(tmp_path / "peal", {"bus": bus}, "router")
-    assert code == 78
-    assert f"bus.key_file: {path}" in log and "0640" in log
-
-
-def test_peers_file_with_an_error_is_78_and_names_its_line(tmp_path, keys):
-    peers = tmp_path / "peers"
-    peers.write_text(f"# a\n{keys.public['node']} node\n{keys.public['shop']} boss\n")
-    peers.chmod(0o644)
-    bus = {"key_file": str(keys.file("router")), "peers_file": str(peers)}
-    code, log = refused(tmp_path / "peal", {"bus": bus}, "router")
-    assert code == 78
-    assert f"bus.peers_file: {peers}:3: the role is neither" in log
-
-
-def test_router_key_that_is_none_is_78_and_named(tmp_path):
-    there = {name: "tcp://127.0.0.1:7" for name in ("pull", "xpub", "rpc")}
-    config = {"cluster": {"routers": [{**there, "key": "short"}]}}
-    code, log = refused(tmp_path, config, "node")
-    assert code == 78 and "cluster.routers.0.key" in log
