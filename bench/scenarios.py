@@ -233,7 +233,7 @@ def curve():
     )
     steady = load("random", {"count": 10000}, connections=5000, groups=5000, rate=3000, count=30000)
     return Scenario(
-        "U1-curve",
+        "curve",
         "5,000 users at random, router and node in two processes: what CURVE on the bus costs",
         (
             raw(most, "plain", server="1x1"),

@@ -16,6 +16,9 @@ static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {0}};
 
 static void risks_print(const struct peal_config *config)
 {
+    if (config->bus.insecure && config->bus.key_file == NULL)
+        fprintf(stderr, "peal: warning: bus.insecure: whoever reaches a door of the bus can read "
+                        "and publish everything; for trusted networks only\n");
     for (size_t i = 0; i < config->route_count; i++)
         if (config->routes[i].identity == PEAL_IDENTITY_URL)
             fprintf(stderr,

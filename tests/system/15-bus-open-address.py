@@ -68,6 +68,15 @@ def test_open_address_starts_when_told_that_it_may_and_says_so(start_peal):
     router.wait_for("bus.insecure", setting="doors.pull", endpoint="tcp://0.0.0.0:*")
 
 
+def test_check_config_warns_of_an_insecure_bus(tmp_path):
+    path = tmp_path / "peal.yaml"
+    path.write_text("bus: {insecure: true}\n")
+    done = run("check-config", path)
+    assert done.returncode == 0 and "bus.insecure" in done.stderr
+    path.write_text("bus: {insecure: false}\n")
+    assert run("check-config", path).stderr == ""
+
+
 def test_open_address_starts_with_keys(start_peal, keys):
     doors = {name: "tcp://0.0.0.0:*" for name in ("pull", "xpub", "rpc")}
     router = start_peal({"doors": doors, **keys.router()}, verb="router")
