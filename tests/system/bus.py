@@ -56,6 +56,20 @@ class Keys:
         there = {**router.doors, "key": self.public[key]}
         return {"bus": {"key_file": str(self.file(name))}, "cluster": {"routers": [there]}}
 
+    def relay(self, *routers):
+        """Settings of a relay of running routers."""
+        there = [{**router.doors, "key": self.public["router"]} for router in routers]
+        doors = {"relay": ["tcp://127.0.0.1:*"] * len(routers)}
+        bus = {"key_file": str(self.file("relay")), "peers_file": str(self.peers_file)}
+        return {"bus": bus, "doors": doors, "cluster": {"routers": there}}
+
+    def node_via(self, router, relay, name="node", key="relay"):
+        """Settings of a node that hears the router by a relay, and cannot otherwise."""
+        config = self.node(router, name)
+        config["cluster"]["routers"][0]["xpub"] = "tcp://127.0.0.1:1"
+        config["cluster"]["via"] = [{"xpub": relay.doors["xpub"], "key": self.public[key]}]
+        return config
+
 
 @contextlib.contextmanager
 def zmq_socket(endpoint, kind, curve=None, routing_id=None):
