@@ -46,6 +46,8 @@
     X(LINK_SYNCS, counter, "peal_link_syncs_total", "Syncs sent to routers")                       \
     X(LINK_LATE, counter, "peal_link_late_total", "Batches of routers that came too late")         \
     X(LINK_DETOURS, counter, "peal_link_detours_total", "Times another relay was tried")           \
+    X(LINK_REOPENED, counter, "peal_link_reopened_total",                                          \
+      "Sockets to routers or relays made anew")                                                    \
     X(RELAY_FRAMES, counter, "peal_relay_frames_total", "Messages of routers handed to nodes")     \
     X(RELAY_BYTES, counter, "peal_relay_bytes_total", "Bytes of them")                             \
     X(RELAY_TOPICS, gauge, "peal_relay_subscriptions", "Topics subscribed to, over all routers")   \

@@ -22,12 +22,16 @@ enum {
     HWM = 10000,               /* messages per router and direction */
     MAIL_BYTES_MAX = 64 << 20, /* that wait for one worker */
     ROUTERS_MAX = 1024,
+    /* Of silence: what ZeroMQ may need to end a dead connection and to fail at a new one. */
+    REOPEN_MS = 11000,
+    REFUSED_MS = 2000, /* the same when frames are not even taken */
 };
 
 struct router_sockets {
     void *xsub;
     void *dealer;
-    size_t via; /* the relay that xsub is connected to, of config->cluster.via */
+    bool refused; /* the last frame to dealer was not taken */
+    size_t via;   /* the relay that xsub is connected to, of config->cluster.via */
 };
 
 struct peal_bus {
@@ -53,6 +57,7 @@ static enum peal_err io_send(void *ctx, size_t link, struct peal_span frame)
 {
     struct peal_bus *bus = ctx;
     int rc = zmq_send(bus->routers[link].dealer, frame.at, frame.size, ZMQ_DONTWAIT);
+    bus->routers[link].refused = rc < 0; /* full, or ZeroMQ has given it up */
     return rc < 0 ? PEAL_EQUEUE_FULL : PEAL_OK;
 }
 
@@ -190,11 +195,33 @@ static void detour(struct peal_bus *bus, size_t link)
              xpub_of(bus, link));
 }
 
-static void try_detours(struct peal_bus *bus)
+/* The same way once more. ZeroMQ itself connects again after most failures, but gives up for good
+ * when the other side spoke another mechanism, or no ZMTP: a router that was started without its
+ * keys, and then with them, would never be heard again. */
+static void reopen(struct peal_bus *bus, size_t link, void **socket, void *fresh, const char *why)
 {
-    if (bus->inproc_xpub != NULL || bus->config->cluster.via_count < 2) return;
-    for (size_t i = 0; i < bus->router_count; i++)
-        if (peal_uplink_detour(bus->uplink, i)) detour(bus, i);
+    if (!replace(socket, fresh, link, why)) return;
+    bool xsub = socket == &bus->routers[link].xsub;
+    peal_count(PEAL_M_LINK_REOPENED, 1);
+    peal_log(PEAL_LOG_INFO, "link.reopened", "link=%zu socket=%s", link, xsub ? "xsub" : "dealer");
+}
+
+static void mend_links(struct peal_bus *bus)
+{
+    if (bus->inproc_rpc != NULL) return;
+    size_t via_count = bus->config->cluster.via_count;
+    for (size_t i = 0; i < bus->router_count; i++) {
+        struct router_sockets *r = &bus->routers[i];
+        char why[300];
+        bool detours = via_count > 1;
+        bool silent = peal_uplink_silent(bus->uplink, i, detours ? PEAL_BEAT_LOST_MS : REOPEN_MS);
+        bool dumb = peal_uplink_unanswered(bus->uplink, i, r->refused ? REFUSED_MS : REOPEN_MS);
+        if (silent && detours) detour(bus, i);
+        if (silent && !detours) reopen(bus, i, &r->xsub, open_xsub(bus, i, why, sizeof why), why);
+        /* A detour comes so early that answers may be under way, and says nothing of the router. */
+        if (dumb || (silent && !detours))
+            reopen(bus, i, &r->dealer, open_dealer(bus, i, why, sizeof why), why);
+    }
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -242,12 +269,12 @@ static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
         take_socket(bus, i, false);
     }
     peal_uplink_on_tick(bus->uplink);
-    try_detours(bus);
+    mend_links(bus);
     peal_uplink_flush(bus->uplink);
     atomic_store(bus->ready, peal_uplink_ready(bus->uplink));
 }
 
-/* Anew for every turn, because a detour changes a socket. */
+/* Anew for every turn, because mending changes sockets. */
 static int fill_items(const struct peal_bus *bus, zmq_pollitem_t *items)
 {
     int count = 0;

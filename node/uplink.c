@@ -31,6 +31,7 @@ struct link {
     uint64_t sync;          /* number of the last SYNC */
     bool sync_waits;        /* and it was not confirmed yet */
     uint64_t sync_ms;       /* when it was sent */
+    uint64_t waits_ms;      /* since when none was answered; a try to be heard begins it anew */
     struct peal_map groups; /* that live on this router and are held here */
     struct peal_parcel out; /* what this turn has for the router */
 };
@@ -355,6 +356,7 @@ static void sync_link(struct peal_uplink *up, size_t link)
     struct link *l = &up->links[link];
     l->up = true;
     l->sync++;
+    if (!l->sync_waits) l->waits_ms = up->now_ms;
     l->sync_waits = true;
     l->sync_ms = up->now_ms;
     peal_count(PEAL_M_LINK_SYNCS, 1);
@@ -612,6 +614,7 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
         return; /* the request times out */
     }
     struct link *l = &up->links[link];
+    l->waits_ms = up->now_ms;
     if (frame.type != PEAL_F_SYNCED)
         post_answer(up, frame.req, bytes);
     else if (frame.seq == l->sync)
@@ -762,13 +765,22 @@ void peal_uplink_on_tick(struct peal_uplink *up)
     check_links(up);
 }
 
-bool peal_uplink_detour(struct peal_uplink *up, size_t link)
+bool peal_uplink_silent(struct peal_uplink *up, size_t link, uint64_t ms)
 {
     struct link *l = &up->links[link];
     if (l->tried_ms == 0) l->tried_ms = up->now_ms;
     uint64_t since_ms = l->heard_ms > l->tried_ms ? l->heard_ms : l->tried_ms;
-    if (up->now_ms - since_ms <= PEAL_BEAT_LOST_MS) return false;
+    if (up->now_ms - since_ms <= ms) return false;
     l->tried_ms = up->now_ms;
+    return true;
+}
+
+bool peal_uplink_unanswered(struct peal_uplink *up, size_t link, uint64_t ms)
+{
+    struct link *l = &up->links[link];
+    bool heard = l->boot != 0 && up->now_ms - l->heard_ms <= PEAL_BEAT_LOST_MS;
+    if (!heard || !l->sync_waits || up->now_ms - l->waits_ms <= ms) return false;
+    l->waits_ms = up->now_ms;
     return true;
 }
 

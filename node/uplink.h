@@ -52,9 +52,12 @@ void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span 
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes);
 /* Beats, silence, joins that were not answered. At least every 250 ms. */
 void peal_uplink_on_tick(struct peal_uplink *up);
-/* True when the link has been silent for so long that another way to the router is to be tried,
- * and then not again before that one has had as long. Asked after every tick where there is one. */
-bool peal_uplink_detour(struct peal_uplink *up, size_t link);
+/* True when the link has been silent for ms, so that another way to the router, or the same anew,
+ * is to be tried; and then not again before that one has had as long. Asked after every tick. */
+bool peal_uplink_silent(struct peal_uplink *up, size_t link, uint64_t ms);
+/* The same of the way there: the router is heard, and has answered neither a SYNC nor anything else
+ * for ms. */
+bool peal_uplink_unanswered(struct peal_uplink *up, size_t link, uint64_t ms);
 /* Sends what waits for the routers and delivers the open mails. At the end of every turn. */
 void peal_uplink_flush(struct peal_uplink *up);
 /* True while every link is trusted. */

@@ -47,6 +47,7 @@ struct pair {
     void *xpub;
     void *monitor; /* tells when xsub is connected and when no longer */
     struct peal_upstream upstream;
+    const char *endpoint; /* of the router */
     char bound[256];
 };
 
@@ -121,6 +122,23 @@ static bool forward(struct pair *p)
     return true;
 }
 
+/* ZeroMQ itself connects again after most failures, but gives up for good when the router spoke
+ * another mechanism, or no ZMTP. The socket keeps its subscriptions and sends them again. */
+static void reconnect(struct pair *p, size_t number)
+{
+    /* There is nothing to leave any more where ZeroMQ has given up. */
+    if (zmq_disconnect(p->xsub, p->endpoint) != 0 && errno != ENOENT)
+        peal_log(PEAL_LOG_WARN, "uplink.disconnect_failed", "router=%zu error=%s", number,
+                 zmq_strerror(errno));
+    if (zmq_connect(p->xsub, p->endpoint) != 0) {
+        peal_log(PEAL_LOG_ERROR, "uplink.connect_failed", "router=%zu error=%s", number,
+                 zmq_strerror(errno));
+        return;
+    }
+    peal_count(PEAL_M_LINK_REOPENED, 1);
+    peal_log(PEAL_LOG_INFO, "uplink.reopened", "router=%zu endpoint=%s", number, p->endpoint);
+}
+
 static void announce(struct pair *p, uint64_t boot)
 {
     struct peal_frame relinked = {.type = PEAL_F_RELINKED, .boot = boot, .seq = p->upstream.links};
@@ -161,6 +179,7 @@ static void turn(struct peal_relay *relay)
         for (int n = 0; n < TURN_MESSAGES && forward(p); n++) {
         }
         if (peal_upstream_tell(&p->upstream, now_ms)) announce(p, relay->boot);
+        if (peal_upstream_retry(&p->upstream, now_ms)) reconnect(p, i);
     }
     tell_ready(relay);
 }
@@ -225,6 +244,7 @@ static enum peal_err connect_router(struct pair *p, void *zmq, const struct peal
         snprintf(why, why_size, "cannot watch a ZeroMQ socket: %s", zmq_strerror(errno));
         return PEAL_ENOMEM;
     }
+    p->endpoint = router->xpub;
     if (zmq_connect(p->xsub, router->xpub) != 0) {
         snprintf(why, why_size, "cannot connect to %s: %s", router->xpub, zmq_strerror(errno));
         return PEAL_ECONFIG;

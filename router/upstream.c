@@ -80,6 +80,17 @@ bool peal_upstream_tell(struct peal_upstream *u, uint64_t now_ms)
     return true;
 }
 
+bool peal_upstream_retry(struct peal_upstream *u, uint64_t now_ms)
+{
+    bool was_away = u->away;
+    u->away = !u->linked;
+    if (!u->away) return false;
+    if (!was_away) u->away_ms = now_ms;
+    if (now_ms - u->away_ms <= PEAL_UPSTREAM_RETRY_MS) return false;
+    u->away_ms = now_ms;
+    return true;
+}
+
 enum peal_err peal_upstream_init(struct peal_upstream *u)
 {
     *u = (struct peal_upstream){0};

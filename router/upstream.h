@@ -20,6 +20,8 @@
 enum {
     PEAL_UPSTREAM_TOPICS = 65536, /* a node takes two, the second shared by all: 6 MiB at most */
     PEAL_UPSTREAM_TELL_MS = 1000, /* between two announcements, however often it reconnects */
+    /* Without the router: what ZeroMQ may need to end a connection and to fail at another one. */
+    PEAL_UPSTREAM_RETRY_MS = 11000,
 };
 
 struct peal_upstream {
@@ -29,6 +31,8 @@ struct peal_upstream {
     uint64_t links; /* connections so far */
     bool told;      /* something was announced, at told_ms */
     uint64_t told_ms;
+    bool away; /* not linked since away_ms, or since the last retry */
+    uint64_t away_ms;
 };
 
 /* Errors: PEAL_ENOMEM, and it then needs no fini. */
@@ -41,5 +45,8 @@ bool peal_upstream_on_subscription(struct peal_upstream *u, struct peal_span eve
 void peal_upstream_on_link(struct peal_upstream *u, bool linked);
 /* True when RELINKED is to be sent now, with u->links as its seq; asked in every turn. */
 bool peal_upstream_tell(struct peal_upstream *u, uint64_t now_ms);
+/* True when the router has been away for so long that the relay is to connect anew, and then not
+ * again before that has had as long; asked in every turn. */
+bool peal_upstream_retry(struct peal_upstream *u, uint64_t now_ms);
 
 #endif

@@ -424,19 +424,52 @@ static void uplink_former_life_of_a_router_is_not_believed_for_a_minute(void **s
 static void uplink_wants_another_way_each_time_one_was_silent_for_too_long(void **state)
 {
     struct world *w = *state;
-    assert_false(peal_uplink_detour(w->up, 0)); /* the first way has just begun */
+    assert_false(
+        peal_uplink_silent(w->up, 0, PEAL_BEAT_LOST_MS)); /* the first way has just begun */
     pass(w, PEAL_BEAT_LOST_MS);
-    assert_false(peal_uplink_detour(w->up, 0));
+    assert_false(peal_uplink_silent(w->up, 0, PEAL_BEAT_LOST_MS));
     pass(w, 1);
-    assert_true(peal_uplink_detour(w->up, 0));
-    assert_false(peal_uplink_detour(w->up, 0));
+    assert_true(peal_uplink_silent(w->up, 0, PEAL_BEAT_LOST_MS));
+    assert_false(peal_uplink_silent(w->up, 0, PEAL_BEAT_LOST_MS));
     pass(w, PEAL_BEAT_LOST_MS);
-    assert_false(peal_uplink_detour(w->up, 0));
+    assert_false(peal_uplink_silent(w->up, 0, PEAL_BEAT_LOST_MS));
     batch(w, 5, 0, NULL); /* this one is good */
     pass(w, PEAL_BEAT_LOST_MS);
-    assert_false(peal_uplink_detour(w->up, 0));
+    assert_false(peal_uplink_silent(w->up, 0, PEAL_BEAT_LOST_MS));
     pass(w, 1);
-    assert_true(peal_uplink_detour(w->up, 0));
+    assert_true(peal_uplink_silent(w->up, 0, PEAL_BEAT_LOST_MS));
+}
+
+/* A router that is heard each second and answers nothing. */
+static void hear_for(struct world *w, uint64_t ms)
+{
+    for (uint64_t at = 0; at < ms; at += PEAL_BEAT_MS) {
+        batch(w, 5, 0, NULL);
+        pass(w, PEAL_BEAT_MS);
+        forget(w);
+    }
+}
+
+static void uplink_sync_that_nobody_answers_asks_for_another_way_there(void **state)
+{
+    enum { MS = 7000 };
+    struct world *w = *state;
+    pass(w, 60000);
+    assert_false(peal_uplink_unanswered(w->up, 0, MS)); /* nothing was heard: that is silence */
+    hear_for(w, MS);
+    assert_false(peal_uplink_unanswered(w->up, 0, MS));
+    pass(w, 1);
+    assert_true(peal_uplink_unanswered(w->up, 0, MS));
+    assert_false(peal_uplink_unanswered(w->up, 0, MS)); /* the new way has just begun */
+    hear_for(w, MS);
+    confirm(w, 1); /* of a sync long ago, but the way is good */
+    pass(w, 1);
+    assert_false(peal_uplink_unanswered(w->up, 0, MS));
+    hear_for(w, MS);
+    assert_true(peal_uplink_unanswered(w->up, 0, MS));
+    hear_for(w, 2000);
+    pass(w, PEAL_BEAT_LOST_MS + MS);
+    assert_false(peal_uplink_unanswered(w->up, 0, MS)); /* it is not heard either */
 }
 
 static void uplink_silence_is_told_and_requests_fail_at_once(void **state)
@@ -833,6 +866,7 @@ int main(void)
         TEST(uplink_batch_that_comes_late_counts_for_nothing),
         TEST(uplink_former_life_of_a_router_is_not_believed_for_a_minute),
         TEST(uplink_wants_another_way_each_time_one_was_silent_for_too_long),
+        TEST(uplink_sync_that_nobody_answers_asks_for_another_way_there),
     };
     return cmocka_run_group_tests_name("uplink", tests, NULL, NULL);
 }

@@ -123,6 +123,22 @@ static void upstream_that_flaps_is_announced_once_a_second_and_when_it_is_there(
     assert_false(peal_upstream_tell(u, 10000 + 2 * PEAL_UPSTREAM_TELL_MS));
 }
 
+static void upstream_that_is_away_is_tried_anew_each_time_that_took_too_long(void **state)
+{
+    struct peal_upstream *u = *state;
+    assert_false(peal_upstream_retry(u, 1000)); /* the first try has just begun */
+    assert_false(peal_upstream_retry(u, 1000 + PEAL_UPSTREAM_RETRY_MS));
+    assert_true(peal_upstream_retry(u, 1001 + PEAL_UPSTREAM_RETRY_MS));
+    assert_false(peal_upstream_retry(u, 1001 + 2 * PEAL_UPSTREAM_RETRY_MS));
+    assert_true(peal_upstream_retry(u, 1002 + 2 * PEAL_UPSTREAM_RETRY_MS));
+    peal_upstream_on_link(u, true);
+    assert_false(peal_upstream_retry(u, 900000));
+    peal_upstream_on_link(u, false);
+    assert_false(peal_upstream_retry(u, 900001)); /* away from now on, not since the last try */
+    assert_false(peal_upstream_retry(u, 900001 + PEAL_UPSTREAM_RETRY_MS));
+    assert_true(peal_upstream_retry(u, 900002 + PEAL_UPSTREAM_RETRY_MS));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +152,8 @@ int main(void)
             upstream_first_connection_is_not_announced_and_each_later_one_is, setup, teardown),
         cmocka_unit_test_setup_teardown(
             upstream_that_flaps_is_announced_once_a_second_and_when_it_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            upstream_that_is_away_is_tried_anew_each_time_that_took_too_long, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
