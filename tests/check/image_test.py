@@ -10,7 +10,7 @@ from image import image_problems
 from manifest_program_test import needs_namespaces
 from manifests import ROOT, main_container, pod, render_overlay
 from peal import program
-from pod_runs import run_pods, without_pending
+from pod_runs import run_pods
 
 DOCKERFILE = (ROOT / "k8s/Dockerfile").read_text()
 
@@ -148,7 +148,7 @@ def test_each_fault_of_an_image_is_told(tmp_path, said, file, mode, expected):
 
 @needs_namespaces
 def test_what_the_program_loads_while_running_is_in_the_image():
-    report = run_pods(without_pending(render_overlay("overlays/single")))
+    report = run_pods(render_overlay("overlays/single"))
     assert "error" not in report, report["error"]
     told = subprocess.run(["ldd", program()], capture_output=True, text=True, check=True).stdout
     linked_paths = re.findall(r"/\S+\.so\S*", told)

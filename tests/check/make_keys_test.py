@@ -4,14 +4,14 @@ import os
 import re
 import subprocess
 
-import pending
 import pytest
 import yaml
 from manifests import ROOT
+from peal import program
 
 
 def make_keys(folder, *arguments):
-    env = {**os.environ, "PEAL": str(pending.key_maker(folder.parent))}
+    env = {**os.environ, "PEAL": str(program())}
     return subprocess.run(
         [ROOT / "k8s/make-keys", *arguments], env=env, capture_output=True, text=True, timeout=60
     )
@@ -56,6 +56,10 @@ def test_public_halves_are_of_the_pairs_in_their_order(tmp_path):
         re.search(r"^public\s+(\S+)$", files[f"peal-router-{i}.key"], re.M)[1] for i in range(2)
     ]
     assert literals == [f"PEAL_CLUSTER__ROUTERS__{i}__KEY={publics[i]}" for i in range(2)]
+    (own,) = next(one for one in made["configMapGenerator"] if one["name"] == "peal-relay-keys")["literals"]
+    public = re.search(r"^public\s+(\S+)$", files["relay.key"], re.M)[1]
+    assert own == f"PEAL_CLUSTER__VIA__0__KEY={public}"
+    assert f"{public} node relays\n" in files["peers"]
     for i, public in enumerate(publics):
         assert f"{public} node peal-router-{i}\n" in files["peers"]
 

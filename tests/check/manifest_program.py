@@ -6,6 +6,7 @@ configs says what is in force in each pod, as `peal print-config -c` prints it t
 config}; defaults is what `peal print-config --defaults` prints.
 """
 
+import base64
 import re
 
 from manifest_rules import get, lets_out, title
@@ -74,6 +75,11 @@ def router_sets(manifests):
     ]
 
 
+def router_keys(manifests, workload):
+    env = manifests.environment(workload)
+    return {key: env[key] for key in env if key.startswith("PEAL_CLUSTER__ROUTERS__")}
+
+
 def agree_routers(manifests, configs, _):
     """cluster.routers is the pods of the StatefulSet, in order, the same everywhere, and reachable."""
     (routers,) = router_sets(manifests)
@@ -91,11 +97,11 @@ def agree_routers(manifests, configs, _):
             for door in ("pull", "xpub", "rpc"):
                 if port(router[door]) != ports.get(door) or host(router[door]) != host(router["rpc"]):
                     yield f"{title(workload)}: {router[door]} is no {door} of a router"
-        known = sorted(key for key in manifests.environment(workload) if key.endswith("__KEY"))
-        if known != sorted(f"PEAL_CLUSTER__ROUTERS__{i}__KEY" for i in range(len(wanted))):
+        known = router_keys(manifests, workload)
+        if sorted(known) != sorted(f"PEAL_CLUSTER__ROUTERS__{i}__KEY" for i in range(len(wanted))):
             yield f"{title(workload)}: has keys of {len(known)} routers, not of {len(wanted)}"
-        keys = keys or manifests.environment(workload)
-        if manifests.environment(workload) != keys:
+        keys = keys or known
+        if known != keys:
             yield f"{title(workload)}: has other keys of the routers than others"
         relayed = bool(config["cluster"].get("via"))
         doors = {"node": ["rpc"] if relayed else ["xpub", "rpc"], "relay": ["xpub"]}
@@ -104,6 +110,16 @@ def agree_routers(manifests, configs, _):
                 yield f"{title(workload)}: no NetworkPolicy lets it reach {door} of the routers"
         if kind == "router" and config["cluster"]["self"] != "auto":
             yield f"{title(workload)}: cluster.self is not auto, so all routers are the same one"
+
+
+def public_key(manifests, workload):
+    """Of the pair that the pods of a workload have in common; None when there is none."""
+    source = next(one for one in pod(workload)["initContainers"] if one["name"] == "keys")
+    volume, name = manifests.mounted(workload, source, source["command"][3])
+    secret = manifests.find("Secret", get(volume or {}, "secret.secretName", ""))
+    pair = base64.b64decode(secret["data"].get(name, "")).decode() if secret else ""
+    found = re.search(r"^public\s+(\S+)$", pair, re.M)
+    return found and found[1]
 
 
 def agree_relays(manifests, configs, _):
@@ -115,6 +131,13 @@ def agree_relays(manifests, configs, _):
             continue
         if bool(via) != bool(relays):
             yield f"{title(workload)}: cluster.via and the relays are not both there"
+        env = manifests.environment(workload)
+        keys = {key: env[key] for key in env if key.startswith("PEAL_CLUSTER__VIA__")}
+        if keys.keys() != {f"PEAL_CLUSTER__VIA__{i}__KEY" for i in range(len(via))}:
+            yield f"{title(workload)}: has keys of {len(keys)} relays, not of {len(via)}"
+        for key in keys.values():
+            if key not in {public_key(manifests, relay) for relay in relays}:
+                yield f"{title(workload)}: has another key than the relays"
         for relay in via:
             if len(relay["xpub"]) != len(config["cluster"]["routers"]):
                 yield f"{title(workload)}: cluster.via has not one door per router"

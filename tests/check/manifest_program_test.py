@@ -7,14 +7,14 @@ import copy
 import functools
 import subprocess
 
+import known
 import manifest_program
-import pending
 import pytest
 import yaml
 from manifests import OVERLAYS, Manifests, main_container, render_overlay
 from manifests_test import BASE, INIT, NODE, PEAL, POD, RELAY, ROUTER, ZONES, mutate
 from peal import program
-from pod_runs import may_make_namespaces, pod_problems, run_pods, without_pending
+from pod_runs import may_make_namespaces, pod_problems, run_pods
 
 needs_namespaces = pytest.mark.skipif(
     not may_make_namespaces(), reason="needs root, ip and the right to make namespaces"
@@ -23,15 +23,12 @@ needs_namespaces = pytest.mark.skipif(
 
 def configs_in_force(manifests):
     """{workload: configuration} as the program prints it in each pod; and what it says of each."""
-    report = run_pods(without_pending(manifests), "--check")
+    report = run_pods(manifests, "--check")
     assert "error" not in report, report["error"]
     configs = {}
     for workload in manifests.workloads():
         name = workload["metadata"]["name"]
-        config = yaml.safe_load(report[name]["config"]) or {}
-        if config:
-            pending.add_stripped(config, yaml.safe_load(manifests.config(workload)))
-        configs[name] = config
+        configs[name] = yaml.safe_load(report[name]["config"]) or {}
     return configs, {name: one["said"] for name, one in report.items()}
 
 
@@ -49,45 +46,25 @@ def defaults():
     return yaml.safe_load(told.stdout)
 
 
-# ---- what is pending ---------------------------------------------------------------------------
-
-
-def test_pending_keys_leave_the_list_when_the_program_knows_them():
-    assert [key for key in sorted(pending.PENDING_KEYS) if pending.knows_key(key)] == []
-
-
-def test_pending_verbs_leave_the_list_when_the_program_knows_them():
-    assert [verb for verb in sorted(pending.PENDING_VERBS) if pending.knows_verb(verb)] == []
+# ---- what the program knows --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_other_key_and_verb_is_one_that_the_program_knows(overlay):
+def test_every_key_and_verb_is_one_that_the_program_knows(overlay):
     manifests = render_overlay(overlay)
     for workload in manifests.workloads():
-        keys = pending.leaves(yaml.safe_load(manifests.config(workload)))
-        keys |= {pending.variable_pattern(name) for name in manifests.environment(workload)}
-        unknown = {key for key in keys - pending.PENDING_KEYS if not pending.knows_key(key)}
-        assert unknown == set()
-        verb = main_container(workload)["args"][0]
-        assert verb in pending.PENDING_VERBS or pending.knows_verb(verb)
-
-
-def test_nothing_is_pending_that_no_manifest_uses():
-    used = set()
-    for overlay in OVERLAYS:
-        manifests = render_overlay(overlay)
-        for workload in manifests.workloads():
-            used |= pending.leaves(yaml.safe_load(manifests.config(workload)))
-            used |= {pending.variable_pattern(name) for name in manifests.environment(workload)}
-    assert pending.PENDING_KEYS - used == set()
+        keys = known.leaves(yaml.safe_load(manifests.config(workload)))
+        keys |= {known.variable_pattern(name) for name in manifests.environment(workload)}
+        assert {key for key in keys if not known.knows_key(key)} == set()
+        assert known.knows_verb(main_container(workload)["args"][0])
 
 
 def test_a_misspelt_key_is_unknown():
-    assert pending.knows_key("api.listen")
-    assert pending.knows_key("cluster.routers.*.pull")
-    assert not pending.knows_key("api.listens")
-    assert not pending.knows_key("cluster.routers.*.push")
-    assert not pending.knows_verb("rooter")
+    assert known.knows_key("api.listen")
+    assert known.knows_key("cluster.routers.*.pull")
+    assert not known.knows_key("api.listens")
+    assert not known.knows_key("cluster.routers.*.push")
+    assert not known.knows_verb("rooter")
 
 
 # ---- what both say -----------------------------------------------------------------------------
@@ -158,6 +135,14 @@ MUTATIONS = [
     (
         ZONES, "NetworkPolicy/peal-node-to-relays", "spec egress 0 ports 2 port", 7999,
         "lets it reach tcp://peal-relay:7812",
+    ),
+    (
+        ZONES, NODE, f"{PEAL} envFrom", [{"configMapRef": {"name": "peal-router-keys"}}],
+        "has keys of 0 relays",
+    ),
+    (
+        ZONES, "ConfigMap/peal-relay-keys", "data PEAL_CLUSTER__VIA__0__KEY", "x",
+        "has another key than the relays",
     ),
     (ZONES, "Service/peal-relay", "metadata name", "relays", "is no door of a relay"),
     (ZONES, NODE_CONFIG, FILE, swap(':7812"', ':7811"'), "no door of a relay for router 2"),
@@ -272,7 +257,7 @@ def test_every_agreement_is_broken_by_a_mutation_above():
 ])
 def test_the_program_refuses_a_wrong_configuration(old, new, expected):
     mutant = mutant_of(BASE, NODE_CONFIG, FILE, swap(old, new))
-    said = run_pods(without_pending(mutant), "--check")["peal-node"]
+    said = run_pods(mutant, "--check")["peal-node"]
     assert said["code"] == 78
     assert expected in said["said"]
 
@@ -281,7 +266,7 @@ def test_the_program_refuses_a_wrong_configuration(old, new, expected):
 
 
 def run_overlay(overlay):
-    manifests = without_pending(render_overlay(overlay))
+    manifests = Manifests(copy.deepcopy(render_overlay(overlay).objects))
     # The drain has tests of its own; here nobody is there to be sent away.
     config = manifests.get("ConfigMap", "peal-node")["data"]
     config["peal.yaml"] = config["peal.yaml"].replace("5s", "100ms").replace("20s", "100ms")
@@ -351,6 +336,6 @@ def test_each_fault_of_a_pod_is_told(key, value, expected):
     (NODE, f"{PEAL} volumeMounts 1 mountPath", "/run/secrets/other", "api.key cannot be read"),
 ])
 def test_a_pod_that_cannot_work_does_not_start(name, path, value, expected):
-    mutant = without_pending(mutate(render_overlay("overlays/single"), name, path, value))
+    mutant = mutate(render_overlay("overlays/single"), name, path, value)
     report = run_pods(mutant)
     assert expected in report["error"]

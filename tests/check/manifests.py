@@ -15,8 +15,9 @@ import shutil
 import subprocess
 import tempfile
 
-import pending
 import yaml
+
+from peal import program
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -51,7 +52,7 @@ def copy_with_keys(overlay):
     """A copy of k8s/ with keys for the overlay. Returns its folder, which lives as long as this process."""
     folder = pathlib.Path(held_folder().name, overlay)
     shutil.copytree(ROOT / "k8s", folder, ignore=shutil.ignore_patterns("keys"))
-    env = {**os.environ, "PEAL": str(pending.key_maker(folder))}
+    env = {**os.environ, "PEAL": str(program())}
     subprocess.run([folder / "make-keys", str(OVERLAYS[overlay])], env=env, check=True, timeout=60)
     return folder
 

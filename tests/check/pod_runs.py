@@ -1,10 +1,9 @@
 """Runs pods.py, and judges what it reports.
 
-    report = run_pods(without_pending(render_overlay("overlays/single")))
+    report = run_pods(render_overlay("overlays/single"))
     pod_problems("peal-router-0", report["peal-router-0"])
 """
 
-import copy
 import functools
 import json
 import os
@@ -13,8 +12,6 @@ import shutil
 import subprocess
 import tempfile
 
-import pending
-from manifests import Manifests
 from peal import program
 
 PODS = pathlib.Path(__file__).with_name("pods.py")
@@ -44,13 +41,6 @@ def run_pods(manifests, *options, timeout=55):
         )
         assert report.exists(), told.stderr
         return json.loads(report.read_text())
-
-
-def without_pending(manifests):
-    """A copy without what the program does not know yet."""
-    rest = Manifests(copy.deepcopy(manifests.objects))
-    pending.strip(rest)
-    return rest
 
 
 def pod_problems(name, one):
