@@ -1,6 +1,6 @@
 """A router that is started without its keys and then with them is found again by all that know it."""
 
-from bus import Keys, wait_counted
+from bus import OTHER_MECHANISM, Keys, wait_refused
 from native import Native
 from relayed import wait_until
 from tokens import token
@@ -24,7 +24,7 @@ def test_router_that_spoke_another_mechanism_is_heard_again_when_it_is_right(sta
         router.start()
         # Each socket is refused a few times until its ZeroMQ is the first to notice, and gives up
         # for good. Which ones have done so is not told; by now it is hardly ever none.
-        wait_counted(router, 'peal_bus_refused_total{reason="protocol"}', 5)
+        wait_refused(router, OTHER_MECHANISM, 5)
         assert ann.next("degraded")["on"] is True
         router.stop()
         router.config = secure

@@ -103,6 +103,23 @@ def wait_counted(server, name, least, timeout=DEADLINE_S):
         time.sleep(0.05)
 
 
+# Two sides with different mechanisms both notice, and who is first ends the connection: the router
+# has seen the other mechanism, or only that the connection broke.
+OTHER_MECHANISM = ("protocol", "broken")
+
+
+def wait_refused(server, reasons, least=1):
+    """Waits until so many handshakes have been refused for one of the reasons."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        metrics = read_metrics(server)
+        counts = [metrics[f'peal_bus_refused_total{{reason="{reason}"}}'] for reason in reasons]
+        if sum(counts) >= least:
+            return metrics
+        assert time.monotonic() < deadline, (reasons, least, counts, server.log.text()[-3000:])
+        time.sleep(0.05)
+
+
 # ---- raw connections --------------------------------------------------------------------------
 
 GREETING = b"\xff" + b"\0" * 8 + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + b"\0" * 32
