@@ -3,8 +3,9 @@
     with start("dev", programs, folder, settings) as server:
         server.pids["peal"], server.addresses, server.endpoints["push"]
 
-`dev` is Peal in one process, `4x8` are four routers and eight nodes, each a process, `curve` is `1x1` with CURVE; `send`
-and `coal` are the floor in its two modes (bench/floor.c). Ports are chosen by the kernel.
+`dev` is Peal in one process, `4x8` are four routers and eight nodes, each a process, and `curve` is
+`1x1` with CURVE; `send` and `coal` are the floor in its two modes (bench/floor.c). Ports are
+chosen by the kernel.
 """
 
 import contextlib

@@ -71,6 +71,7 @@ class Rig:
         if host is not None:
             wrapper += host.wrapper
             config["listen"] = f"{host.address}:8080"
+            config["bus"] = {"insecure": True}  # nobody else is on this network
         server = Peal(self.directory / f"{verb}{number}", config, verb=verb, wrapper=wrapper)
         if host is not None:
             server.config["api"]["listen"] = f"{host.address}:8081"
