@@ -3,6 +3,12 @@
  * Every thread has its own block and is its only writer; whoever renders /metrics adds the
  * blocks up. A gauge is the sum of signed changes. No labels that clients can choose.
  *
+ * Some must add up, so that nothing is lost unseen (tests/system/conservation.py asks a process
+ * that rests):
+ *   router  publishes accepted = numbered + duplicate + refused + waiting
+ *   store   found + stored = settled + expired + evicted + damaged + present
+ *   node    frames due = written + dropped + queued
+ *
  * Thread: peal_count anywhere after peal_metrics_thread_start; rendering anywhere.
  * Memory: a block lives until the process ends, also after its thread. */
 #ifndef PEAL_BASE_METRICS_H
@@ -39,9 +45,12 @@
       "Frames due that were not written")                                                          \
     X(DROPPED_SLOW, counter, "peal_frames_dropped_total{reason=\"slow\"}", "")                     \
     X(DROPPED_MEMORY, counter, "peal_frames_dropped_total{reason=\"memory\"}", "")                 \
+    X(QUEUED, gauge, "peal_frames_queued", "Frames that wait in the queues of connections")        \
     X(BEHIND, counter, "peal_members_behind_total", "Times a member fell behind and will replay")  \
     X(GAPS, counter, "peal_gaps_total", "Gaps told to clients")                                    \
     X(WORKER_LOST, counter, "peal_worker_queue_overflows_total", "Times bus to worker was full")   \
+    X(LETTERS_DROPPED, counter, "peal_worker_letters_dropped_total",                               \
+      "Letters that a full queue from bus to worker refused")                                      \
     X(LINK_JUMPS, counter, "peal_link_jumps_total", "Losses found by the link sequence")           \
     X(LINK_SYNCS, counter, "peal_link_syncs_total", "Syncs sent to routers")                       \
     X(LINK_LATE, counter, "peal_link_late_total", "Batches of routers that came too late")         \
@@ -64,7 +73,6 @@
     X(REFUSED_QUEUE, counter, "peal_publishes_refused_total{reason=\"queue_full\"}", "")           \
     X(REFUSED_STORE, counter, "peal_publishes_refused_total{reason=\"store_full\"}", "")           \
     X(REFUSED_ERROR, counter, "peal_publishes_refused_total{reason=\"error\"}", "")                \
-    X(ROUTER_DROPPED, counter, "peal_router_replies_dropped_total", "Replies to peers not there")  \
     X(BUS_ACCEPTED, counter, "peal_bus_accepted_total", "Connections to the ZeroMQ doors")         \
     X(BUS_HANDSHAKES, counter, "peal_bus_handshakes_total", "Handshakes finished at these doors")  \
     X(BUS_REFUSED_KEY, counter, "peal_bus_refused_total{reason=\"key\"}",                          \
@@ -74,14 +82,22 @@
     X(BUS_REFUSED_BROKEN, counter, "peal_bus_refused_total{reason=\"broken\"}", "")                \
     X(BUS_FORBIDDEN, counter, "peal_bus_frames_forbidden_total",                                   \
       "Frames of nodes that a publisher sent")                                                     \
+    X(WAITING, gauge, "peal_publishes_waiting", "Publishes that wait for the store")               \
+    X(ROUTER_DROPPED, counter, "peal_router_replies_dropped_total",                                \
+      "Replies that could not be sent: the peer is gone or does not read, or memory is short")     \
+    X(BATCHES_DROPPED, counter, "peal_router_batches_dropped_total",                               \
+      "Batches for nodes that did not read; their link sequence tells them")                       \
     X(NODES, gauge, "peal_router_nodes", "Nodes linked to this router")                            \
     X(GROUPS, gauge, "peal_router_groups", "Group entries in memory")                              \
     X(ROWS, gauge, "peal_router_rows", "Groups that nodes want, summed over nodes")                \
     X(PRESENCE, gauge, "peal_router_presence_sessions", "Sessions known in groups with presence")  \
+    X(FOUND, counter, "peal_store_found_total", "Messages that were there when it was opened")     \
     X(STORED, counter, "peal_store_stored_total", "Messages committed")                            \
     X(SETTLED, counter, "peal_store_settled_total", "Messages removed because settled")            \
     X(EXPIRED, counter, "peal_store_expired_total", "Messages removed by TTL or age")              \
     X(EVICTED, counter, "peal_store_evicted_total", "Unsettled messages removed by a limit")       \
+    X(DAMAGED, counter, "peal_store_damaged_total", "Messages removed that could not be read")     \
+    X(PRESENT, gauge, "peal_store_present", "Messages in the database")                            \
     X(CORRUPT, counter, "peal_store_corrupt_total", "Records whose checksum failed")               \
     X(COMMITS, counter, "peal_store_commits_total", "Synced commits")
 

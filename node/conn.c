@@ -50,6 +50,13 @@ static bool make_room(struct peal_conn *conn)
     return conn->open && conn->outq.bytes < before;
 }
 
+void peal_conn_count_dropped(const struct peal_conn *conn, uint32_t frames, enum peal_err err)
+{
+    enum peal_metric why = err == PEAL_ENOMEM ? PEAL_M_DROPPED_MEMORY : PEAL_M_DROPPED_SLOW;
+    peal_count(PEAL_M_DUE, frames);
+    peal_count(conn->open ? why : PEAL_M_DROPPED_CLOSED, frames);
+}
+
 uint32_t peal_conn_deliver(struct peal_conn *conn, struct peal_run *run)
 {
     struct peal_hub *hub = conn->hub;
@@ -83,7 +90,8 @@ enum peal_err peal_conn_message(struct peal_conn *conn, const struct peal_envelo
 {
     conn->dialect->message(&conn->hub->rendered, env, facts);
     struct peal_run *run = take_rendered(conn->hub);
-    bool fits = run != NULL && peal_conn_deliver(conn, run) == 1;
+    if (run == NULL) return PEAL_ENOMEM;
+    bool fits = peal_conn_deliver(conn, run) == 1;
     peal_run_unref(run);
     return fits ? PEAL_OK : PEAL_EFULL;
 }
@@ -120,12 +128,32 @@ enum peal_err peal_conn_push_rendered(struct peal_conn *conn)
     return err;
 }
 
-enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event)
+static enum peal_err push_event(struct peal_conn *conn, const struct peal_event *event)
 {
     if (!conn->open) return PEAL_OK;
     if (!(conn->dialect->events & (1u << event->type))) return PEAL_OK;
     conn->dialect->event(&conn->hub->rendered, event);
-    return peal_conn_push_rendered(conn) == PEAL_OK ? PEAL_OK : PEAL_EFULL;
+    return peal_conn_push_rendered(conn);
+}
+
+enum peal_err peal_conn_try_event(struct peal_conn *conn, const struct peal_event *event)
+{
+    return push_event(conn, event) == PEAL_OK ? PEAL_OK : PEAL_EFULL;
+}
+
+enum peal_err peal_conn_push_or_drop(struct peal_conn *conn)
+{
+    enum peal_err err = peal_conn_push_rendered(conn);
+    if (err != PEAL_OK) peal_conn_count_dropped(conn, 1, err);
+    return err;
+}
+
+enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event)
+{
+    enum peal_err err = push_event(conn, event);
+    if (err == PEAL_OK) return PEAL_OK;
+    peal_conn_count_dropped(conn, 1, err);
+    return PEAL_EFULL;
 }
 
 void peal_conn_reply(struct peal_conn *conn, const struct peal_event *event)
@@ -169,7 +197,7 @@ static void send_welcome(struct peal_conn *conn);
 static void send_ping(struct peal_conn *conn, struct peal_span payload)
 {
     conn->dialect->ping(&conn->hub->rendered, payload);
-    if (peal_conn_push_rendered(conn) != PEAL_OK) {
+    if (peal_conn_push_or_drop(conn) != PEAL_OK) {
         peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
         return;
     }
@@ -330,7 +358,7 @@ void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
              reason, code, (unsigned long long)conn->session, bytes);
     /* Without memory for it the client sees the end of the stream. */
     conn->dialect->farewell(&conn->hub->rendered, code, reason);
-    if (peal_conn_push_rendered(conn) != PEAL_OK) conn->hub->io.output(conn->hub->io.ctx, conn);
+    if (peal_conn_push_or_drop(conn) != PEAL_OK) conn->hub->io.output(conn->hub->io.ctx, conn);
 }
 
 /* ---- joining --------------------------------------------------------------------------------- */
@@ -768,7 +796,9 @@ void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span paylo
     default: /* echo */
         err = peal_conn_message(conn, &env, &facts);
     }
-    if (err != PEAL_OK) peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
+    if (err == PEAL_OK) return;
+    peal_conn_count_dropped(conn, 1, err);
+    peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
 }
 
 /* ---- life --------------------------------------------------------------------------------------

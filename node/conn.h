@@ -87,19 +87,27 @@ void peal_conn_on_peer_close(struct peal_conn *conn);
 /* Queues messages, and says how many from the first one on: fewer than run->count when neither the
  * queue nor the kernel takes more. */
 uint32_t peal_conn_deliver(struct peal_conn *conn, struct peal_run *run);
-/* Renders and queues one message for this connection alone. Errors: PEAL_EFULL. */
+/* Renders and queues one message for this connection alone. Errors: PEAL_EFULL, PEAL_ENOMEM. */
 enum peal_err peal_conn_message(struct peal_conn *conn, const struct peal_envelope *env,
                                 const struct peal_message_facts *facts);
 /* Queues the frame in hub->rendered as a control frame, which may go a little beyond the limits, or
  * alone when it is larger. Errors: PEAL_EFULL, PEAL_ENOMEM. */
 enum peal_err peal_conn_push_rendered(struct peal_conn *conn);
+/* The same, and one that does not fit is counted as dropped. */
+enum peal_err peal_conn_push_or_drop(struct peal_conn *conn);
 /* Renders an event that several connections of this dialect share; NULL: the dialect has it not, or
  * ENOMEM. The caller holds the reference. */
 struct peal_run *peal_conn_render(struct peal_conn *conn, const struct peal_event *event);
 /* Queues it as peal_conn_push_rendered does. Errors: the same. */
 enum peal_err peal_conn_push(struct peal_conn *conn, struct peal_run *frame);
-/* Renders and queues an event, if the dialect has it. Errors: PEAL_EFULL. */
+/* Renders and queues an event, if the dialect has it. What does not fit is dropped, and counted.
+ * Errors: PEAL_EFULL. */
 enum peal_err peal_conn_event(struct peal_conn *conn, const struct peal_event *event);
+/* The same for who comes back with what does not fit: nothing is dropped then. */
+enum peal_err peal_conn_try_event(struct peal_conn *conn, const struct peal_event *event);
+/* Counts frames that were due and are given up, by what became of the connection, or else by err:
+ * PEAL_ENOMEM, or no room. */
+void peal_conn_count_dropped(const struct peal_conn *conn, uint32_t frames, enum peal_err err);
 /* The same for an answer to a command: who sends commands without reading replies is closed as a
  * slow reader. */
 void peal_conn_reply(struct peal_conn *conn, const struct peal_event *event);

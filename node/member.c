@@ -153,7 +153,7 @@ static bool page_gap(struct peal_pursuit *p, struct peal_event *event)
         }
         event->from = p->no_loss + 1;
     }
-    if (peal_conn_event(p->member->conn, event) != PEAL_OK) return false;
+    if (peal_conn_try_event(p->member->conn, event) != PEAL_OK) return false;
     peal_count(PEAL_M_GAPS, 1);
     p->cursor = event->to;
     return true;
@@ -185,7 +185,7 @@ static bool page_entry(struct peal_pursuit *p, struct peal_span bytes)
         }
     } else if (entry.type == PEAL_F_SKIP) {
         event.type = PEAL_EVENT_SKIP;
-        fits = peal_conn_event(conn, &event) == PEAL_OK;
+        fits = peal_conn_try_event(conn, &event) == PEAL_OK;
         if (fits && entry.to > p->cursor) p->cursor = entry.to;
     } else if (entry.type == PEAL_F_GAP) {
         fits = page_gap(p, &event);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/metrics.h"
 
 enum { ITEMS_MIN = 4 };
 
@@ -59,6 +60,7 @@ static bool append(struct peal_outq *q, struct peal_run *run, uint32_t count)
     uint32_t end = peal_run_end(run, count);
     if (end > UINT32_MAX - q->bytes) return false;
     if (!make_room(q)) return false;
+    peal_count(PEAL_M_QUEUED, count);
     *item_at(q, q->count) = (struct peal_outq_item){peal_run_ref(run), end, count};
     q->count++;
     q->frames += count;
@@ -76,6 +78,7 @@ void peal_outq_fini(struct peal_outq *q)
 {
     for (uint32_t i = 0; i < q->count; i++)
         peal_run_unref(item_at(q, i)->run);
+    peal_count(PEAL_M_QUEUED, -(int64_t)q->frames);
     reset(q);
 }
 
@@ -110,7 +113,15 @@ enum peal_err peal_outq_push_control(struct peal_outq *q, const struct peal_outq
         if (rest > limit) limit = rest;
     }
     if ((uint64_t)q->bytes + frame->size > limit + PEAL_OUTQ_CONTROL_BYTES) return PEAL_EFULL;
-    return append(q, frame, 1) ? PEAL_OK : PEAL_EFULL;
+    return append(q, frame, 1) ? PEAL_OK : PEAL_ENOMEM;
+}
+
+bool peal_outq_has_room(const struct peal_outq *q, const struct peal_outq_limits *limits,
+                        size_t size)
+{
+    if (q->count == 0) return true;
+    return q->frames < limits->frames_max && q->bytes < limits->bytes_max &&
+           size <= limits->bytes_max - q->bytes;
 }
 
 int peal_outq_gather(const struct peal_outq *q, struct iovec *vectors, int max)
@@ -147,6 +158,7 @@ uint32_t peal_outq_consume(struct peal_outq *q, size_t size)
         if (--q->count > 0) q->head = (q->head + 1) & (q->capacity - 1);
     }
     uint32_t completed = frames_before - q->frames;
+    peal_count(PEAL_M_QUEUED, -(int64_t)completed);
     if (q->count == 0) reset(q);
     outq_check(q);
     return completed;
@@ -162,6 +174,7 @@ uint32_t peal_outq_drop_unsent(struct peal_outq *q)
     bool begun = q->sent > peal_run_end(oldest->run, done);
     for (uint32_t i = begun ? 1 : 0; i < q->count; i++)
         peal_run_unref(item_at(q, i)->run);
+    peal_count(PEAL_M_QUEUED, (begun ? 1 : 0) - (int64_t)frames_before);
     if (!begun) {
         reset(q);
         return frames_before;

@@ -6,6 +6,8 @@
  *
  * Shape:  FIFO of whole frames, at most frames_max of them and bytes_max bytes. The oldest may
  *         have been sent in part.
+ * Counts: peal_frames_queued, by what is in the ring; `due`, `written` and `dropped` are counted by
+ *         who puts in and takes out, so that the sums can be compared.
  * Thread: the worker that owns the connection. There are no locks inside.
  * Memory: embedded in struct peal_conn; holds one reference per queued run.
  * Source: RFC 6455 section 5.4, frames of two messages must not interleave. */
@@ -58,10 +60,14 @@ uint32_t peal_outq_push(struct peal_outq *q, const struct peal_outq_limits *limi
                         struct peal_run *run);
 /* Appends one control frame (a reply, a ping, a Close), which may go PEAL_OUTQ_CONTROL_BYTES and
  * PEAL_OUTQ_CONTROL_FRAMES beyond the limits; beyond a frame that is larger than bytes_max, too.
- * Errors: PEAL_EFULL (no room, or no memory for a larger ring), and nothing has changed. */
+ * Errors: PEAL_EFULL, PEAL_ENOMEM (for a larger ring), and nothing has changed. */
 enum { PEAL_OUTQ_CONTROL_BYTES = 65536, PEAL_OUTQ_CONTROL_FRAMES = 64 };
 enum peal_err peal_outq_push_control(struct peal_outq *q, const struct peal_outq_limits *limits,
                                      struct peal_run *frame);
+/* Would one more frame of `size` bytes be within the limits? What was refused all the same was
+ * refused for lack of memory. */
+bool peal_outq_has_room(const struct peal_outq *q, const struct peal_outq_limits *limits,
+                        size_t size);
 /* Fills at most max vectors with what is next to be written; returns how many. */
 int peal_outq_gather(const struct peal_outq *q, struct iovec *vectors, int max);
 /* Says that `size` bytes were written, and drops the runs that are done. Returns how many frames

@@ -55,8 +55,9 @@ static void deliver_to(struct peal_hub *hub, struct part *part, struct peal_memb
         peal_member_fall_behind(m, first->epoch, first->offset + taken - 1);
         return;
     }
-    peal_count(PEAL_M_DUE, part->count - taken);
-    peal_count(PEAL_M_DROPPED_SLOW, part->count - taken);
+    size_t next = peal_run_end(*run, taken + 1) - peal_run_end(*run, taken);
+    bool room = peal_outq_has_room(&conn->outq, &hub->queue, next);
+    peal_conn_count_dropped(conn, part->count - taken, room ? PEAL_ENOMEM : PEAL_EFULL);
     peal_conn_close(conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
 }
 

@@ -90,6 +90,12 @@ static void lose(struct peal_uplink *up, uint8_t worker)
     peal_log(PEAL_LOG_WARN, "worker.overflow", "worker=%u", worker);
 }
 
+static void drop_letter(struct peal_uplink *up, uint8_t worker)
+{
+    peal_count(PEAL_M_LETTERS_DROPPED, 1);
+    lose(up, worker);
+}
+
 /* Hands over what a turn has for the worker. */
 static void deliver_mail(struct peal_uplink *up, uint8_t worker)
 {
@@ -100,6 +106,7 @@ static void deliver_mail(struct peal_uplink *up, uint8_t worker)
     if (up->io.post(up->io.ctx, worker, mail) == PEAL_OK) {
         up->lost &= ~(up->telling & bit);
     } else {
+        peal_count(PEAL_M_LETTERS_DROPPED, mail->count);
         peal_mail_free(mail);
         lose(up, worker);
     }
@@ -138,7 +145,7 @@ static void post(struct peal_uplink *up, uint8_t worker, struct peal_letter *let
     if (worker >= up->worker_count) return;
     struct peal_mail *mail = open_mail(up, worker);
     if (mail == NULL || peal_mail_add_letter(mail, letter) != PEAL_OK)
-        lose(up, worker);
+        drop_letter(up, worker);
     else if (peal_mail_full(mail))
         deliver_mail(up, worker);
 }
@@ -156,7 +163,7 @@ static void post_frame(struct peal_uplink *up, uint64_t workers, struct peal_spa
         if (large != NULL)
             post(up, worker, large);
         else if (mail == NULL || peal_mail_add_frame(mail, frame) != PEAL_OK)
-            lose(up, worker);
+            drop_letter(up, worker);
         else if (peal_mail_full(mail))
             deliver_mail(up, worker);
     }

@@ -316,7 +316,7 @@ static bool on_ping(void *ctx, struct peal_span payload)
     struct socket *s = ctx;
     if (!s->conn.open) return false;
     peal_ws_add_frame(&s->conn.hub->rendered, PEAL_WS_PONG, payload);
-    if (peal_conn_push_rendered(&s->conn) != PEAL_OK)
+    if (peal_conn_push_or_drop(&s->conn) != PEAL_OK)
         peal_conn_close(&s->conn, 4208, "slow", PEAL_M_CLOSED_SLOW);
     return s->conn.open;
 }
@@ -336,7 +336,7 @@ static void on_close(void *ctx, uint16_t code, struct peal_span reason)
     if (s->conn.open) {
         peal_conn_on_peer_close(&s->conn);
         peal_ws_add_close(&s->conn.hub->rendered, code, "");
-        (void)peal_conn_push_rendered(&s->conn); /* without room it sees the end of the stream */
+        (void)peal_conn_push_or_drop(&s->conn); /* without room it sees the end of the stream */
     }
     peal_ws_output(&s->conn);
 }

@@ -2,8 +2,9 @@
  * share from each, in the order store, nodes, backends, and ends with one flush: what a turn
  * produced for a node leaves as one batch.
  *
- * Sending never waits: XPUB drops at its high-water mark, which the link sequence shows to the
- * node; ROUTER refuses, which is counted, and every request has a timeout at the asking side. */
+ * Sending never waits: XPUB refuses at its high-water mark, which is counted and which the link
+ * sequence shows to the node; ROUTER refuses, which is counted, and every request has a timeout at
+ * the asking side. */
 #include "router/ingress.h"
 
 #include <errno.h>
@@ -74,7 +75,11 @@ static void io_topic(void *ctx, uint64_t boot, struct peal_span bytes)
     struct peal_ingress *in = ctx;
     char topic[PEAL_TOPIC_SIZE];
     peal_topic_of(boot, topic);
-    if (zmq_send(in->xpub, topic, sizeof topic, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
+    if (zmq_send(in->xpub, topic, sizeof topic, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
+        /* The queue of the node is full; without NODROP nobody would learn it here. */
+        peal_count(PEAL_M_BATCHES_DROPPED, 1);
+        return;
+    }
     if (zmq_send(in->xpub, bytes.at, bytes.size, ZMQ_DONTWAIT) < 0)
         peal_log(PEAL_LOG_WARN, "xpub.send_failed", "error=%s", zmq_strerror(errno));
 }
@@ -344,6 +349,7 @@ static enum peal_err open_sockets(struct peal_ingress *in, void *zmq,
     set_int(in->rpc, ZMQ_ROUTER_HANDOVER, 1);
     set_int(in->rpc, ZMQ_SNDHWM, SEND_HWM);
     set_int(in->xpub, ZMQ_SNDHWM, SEND_HWM);
+    set_int(in->xpub, ZMQ_XPUB_NODROP, 1); /* a send is refused then, and counted */
 
     const struct peal_zap_door doors[] = {{"pull", in->pull}, {"rpc", in->rpc}, {"xpub", in->xpub}};
     enum peal_err err = peal_zap_start(zmq, in->security, doors, sizeof doors / sizeof *doors,

@@ -40,6 +40,15 @@ void peal_batch_fini(struct peal_batch *batch)
     peal_heads_fini(&batch->heads);
 }
 
+/* What is in the file by its own count and not by ours: the two are there to be compared. */
+static void count_present(struct peal_batch *batch, uint64_t present)
+{
+    if (!batch->counted) peal_count(PEAL_M_FOUND, (int64_t)present);
+    batch->counted = true;
+    peal_count(PEAL_M_PRESENT, (int64_t)(present - batch->present));
+    batch->present = present;
+}
+
 enum peal_err peal_batch_begin(struct peal_batch *batch, uint64_t now_ms)
 {
     /* After a failed commit only questions are answered. */
@@ -50,6 +59,7 @@ enum peal_err peal_batch_begin(struct peal_batch *batch, uint64_t now_ms)
     batch->ids.wrote = false;
     batch->ids.corrupt = 0;
     batch->disk_low = peal_db_disk_low(batch->db);
+    if (!batch->counted) count_present(batch, peal_txn_entries(&batch->txn, PEAL_TREE_MESSAGE));
     return PEAL_OK;
 }
 
@@ -65,6 +75,7 @@ static void count_tally(const struct peal_tally *tally)
     peal_count(PEAL_M_SETTLED, tally->settled);
     peal_count(PEAL_M_EXPIRED, tally->expired);
     peal_count(PEAL_M_EVICTED, tally->evicted);
+    peal_count(PEAL_M_DAMAGED, tally->damaged);
     peal_count(PEAL_M_CORRUPT, tally->corrupt);
 }
 
@@ -93,8 +104,10 @@ enum peal_err peal_batch_finish(struct peal_batch *batch)
     }
     enum peal_err err = peal_heads_write(&batch->heads);
     if (err == PEAL_OK) err = owner_check(batch);
+    uint64_t present = peal_txn_entries(&batch->txn, PEAL_TREE_MESSAGE);
     if (err == PEAL_OK) err = peal_txn_commit(&batch->txn);
     if (err == PEAL_OK) {
+        count_present(batch, present);
         peal_count(PEAL_M_COMMITS, 1);
         count_tally(&batch->heads.tally);
         peal_count(PEAL_M_CORRUPT, batch->ids.corrupt);

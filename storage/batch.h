@@ -18,7 +18,9 @@ struct peal_batch {
     struct peal_ids ids;
     uint64_t boot; /* must stand in the owner record */
     uint64_t now_ms;
-    bool disk_low; /* the disk was low when the transaction began */
+    bool disk_low;    /* the disk was low when the transaction began */
+    bool counted;     /* present is known */
+    uint64_t present; /* messages in the file, as counted last */
 };
 
 enum { PEAL_RETAIN_MESSAGES = 256 }; /* removed from one group for one operation */

@@ -182,8 +182,12 @@ static enum peal_err kept_remove(struct peal_heads *heads, struct peal_head *hea
     peal_key_message(at, head->slot, head->inbox.gid, kept->offset);
     enum peal_err err = peal_txn_del(heads->txn, PEAL_TREE_MESSAGE, peal_span_make(at, sizeof at));
     if (err != PEAL_OK) return err;
-    if (kept->damaged) heads->tally.corrupt++;
-    tally_gone(heads, gone);
+    if (kept->damaged) {
+        heads->tally.corrupt++;
+        heads->tally.damaged++;
+    } else {
+        tally_gone(heads, gone);
+    }
     peal_inbox_remove(&head->inbox, kept->offset, kept->bytes, gone);
     head->dirty = true;
     return PEAL_OK;

@@ -39,6 +39,7 @@ struct peal_tally {
     int64_t settled;
     int64_t expired;
     int64_t evicted;
+    int64_t damaged; /* removed without its reason being known for sure */
     int64_t corrupt;
 };
 

@@ -297,6 +297,36 @@ static void store_count_limit_evicts_the_oldest_and_counts_it(void **state)
     assert_string_equal(text_of("user:a"), "Gevicted:1-1 S2-2 M3 M4 M5");
 }
 
+static int64_t messages_not_accounted_for(void)
+{
+    return peal_metrics_sum(PEAL_M_FOUND) + peal_metrics_sum(PEAL_M_STORED) -
+           peal_metrics_sum(PEAL_M_SETTLED) - peal_metrics_sum(PEAL_M_EXPIRED) -
+           peal_metrics_sum(PEAL_M_EVICTED) - peal_metrics_sum(PEAL_M_DAMAGED) -
+           peal_metrics_sum(PEAL_M_PRESENT);
+}
+
+static void store_messages_add_up_also_after_reopening(void **state)
+{
+    (void)state;
+    rig.groups[0].keep.messages = 3;
+    rig_open(&rig);
+    int64_t before = messages_not_accounted_for();
+    int64_t present = peal_metrics_sum(PEAL_M_PRESENT);
+    for (int i = 0; i < 5; i++)
+        rig_put(&rig, "user:a", NULL, "x");
+    rig_put(&rig, "news", "id", "x");
+    rig_put(&rig, "news", "id", "x");
+    assert_int_equal(peal_metrics_sum(PEAL_M_PRESENT) - present, 4);
+    assert_int_equal(messages_not_accounted_for(), before);
+
+    int64_t found = peal_metrics_sum(PEAL_M_FOUND);
+    rig_reopen(&rig);
+    rig_ack(&rig, "user:a", 5);
+    rig_put(&rig, "user:a", NULL, "x"); /* takes the place of one that is settled */
+    assert_int_equal(peal_metrics_sum(PEAL_M_FOUND) - found, 4);
+    assert_int_equal(messages_not_accounted_for(), before);
+}
+
 static void store_byte_limit_evicts_the_oldest(void **state)
 {
     (void)state;
@@ -809,6 +839,7 @@ int main(void)
         T(store_same_id_is_found_after_reopening_until_the_window_ends),
         T(store_oldest_ids_go_when_there_are_too_many),
         T(store_count_limit_evicts_the_oldest_and_counts_it),
+        T(store_messages_add_up_also_after_reopening),
         T(store_byte_limit_evicts_the_oldest),
         T(store_settled_messages_go_an_hour_after_the_last_mark),
         T(store_old_messages_go_by_the_sweep_and_count_as_lost),
