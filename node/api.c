@@ -24,7 +24,7 @@ static void add(struct peal_buf *out, const char *text)
 }
 
 void peal_api_add_error(struct peal_buf *out, const char *code, const char *message,
-                        const char *field)
+                        const char *field, uint64_t after_ms)
 {
     struct peal_span sentence = peal_span_of(message);
     /* A sentence that was cut to fit may end inside a character. */
@@ -34,6 +34,7 @@ void peal_api_add_error(struct peal_buf *out, const char *code, const char *mess
     peal_render_string(out, ",\"message\":", sentence);
     if (field != NULL && field[0] != '\0')
         peal_render_string(out, ",\"field\":", peal_span_of(field));
+    if (after_ms > 0) peal_render_u64(out, ",\"after_ms\":", after_ms);
     add(out, "}}");
 }
 
@@ -63,7 +64,7 @@ static void finish_json(struct peal_api_call *call, int status)
 static void fail(struct peal_api_call *call, enum peal_err err, const char *message,
                  const char *field)
 {
-    peal_api_add_error(&call->answer.body, peal_err_word(err), message, field);
+    peal_api_add_error(&call->answer.body, peal_err_word(err), message, field, 0);
     finish_json(call, peal_err_http(err));
 }
 
@@ -72,7 +73,7 @@ static void fail(struct peal_api_call *call, enum peal_err err, const char *mess
 static void add_receipt(struct peal_buf *out, const struct peal_pubcall_result *r)
 {
     if (r->err != PEAL_OK) {
-        peal_api_add_error(out, peal_err_word(r->err), r->why, r->field);
+        peal_api_add_error(out, peal_err_word(r->err), r->why, r->field, r->after_ms);
         return;
     }
     peal_render_string(out, "{\"id\":", peal_span_make(r->id, r->id_size));
@@ -100,6 +101,8 @@ static void publish_done(void *ctx, const struct peal_pubcall_result *results, s
     for (size_t i = 0; i < count; i++) {
         if (i > 0) add(out, ",");
         add_receipt(out, &results[i]);
+        if (results[i].after_ms > call->answer.after_ms)
+            call->answer.after_ms = results[i].after_ms;
     }
     if (call->list) add(out, "]}");
     finish_json(call, status_of(results, count));

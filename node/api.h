@@ -19,7 +19,8 @@
 
 struct peal_api_answer {
     int status;
-    const char *type; /* Content-Type */
+    const char *type;  /* Content-Type */
+    uint64_t after_ms; /* of a refusal: try again after that; 0 = not known */
     struct peal_buf body;
 };
 
@@ -46,8 +47,9 @@ void peal_api_fini(struct peal_api_call *call);
 void peal_api_start(struct peal_api_call *call, const struct peal_gate *gate, struct peal_span body,
                     void (*done)(void *ctx), void *ctx);
 
-/* Appends {"error":{"code","message","field"?}}; field NULL or "" for none. */
+/* Appends {"error":{"code","message","field"?,"after_ms"?}}; field NULL or "" for none, after_ms 0.
+ */
 void peal_api_add_error(struct peal_buf *out, const char *code, const char *message,
-                        const char *field);
+                        const char *field, uint64_t after_ms);
 
 #endif

@@ -34,7 +34,12 @@ static void published(struct peal_conn *conn, struct peal_span id, const struct 
     if (receipt.code != PEAL_OK) {
         char why[200];
         snprintf(why, sizeof why, "%.*s", (int)receipt.message.size, receipt.message.at);
-        peal_conn_error(conn, id, (struct peal_span){0}, (enum peal_err)receipt.code, why);
+        struct peal_event event = {.type = PEAL_EVENT_ERROR,
+                                   .id = id,
+                                   .err = (enum peal_err)receipt.code,
+                                   .message = why,
+                                   .after_ms = receipt.after_ms};
+        peal_conn_reply(conn, &event);
     } else {
         struct peal_event event = {.type = PEAL_EVENT_PUBLISHED,
                                    .id = id,

@@ -173,8 +173,16 @@ struct reply {
     bool close;
     bool page; /* carries the rules for what a page may do */
     bool head_only;
+    uint64_t after_ms; /* with 429 and 503: when to try again; 0 = not known */
     struct peal_span body;
 };
+
+/* In whole seconds, and never at once. */
+static uint64_t retry_after_s(const struct reply *r)
+{
+    uint64_t s = (r->after_ms + 999) / 1000;
+    return s == 0 ? 1 : s;
+}
 
 static void add_reply(struct peal_buf *out, const struct reply *r)
 {
@@ -194,7 +202,8 @@ static void add_reply(struct peal_buf *out, const struct reply *r)
     if (r->status == 401) peal_buf_add_text(out, "WWW-Authenticate: Bearer\r\n");
     if (r->status == 426)
         peal_buf_add_text(out, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
-    if (r->status == 429 || r->status == 503) peal_buf_add_text(out, "Retry-After: 1\r\n");
+    if (r->status == 429 || r->status == 503)
+        peal_buf_add_format(out, "Retry-After: %ju\r\n", (uintmax_t)retry_after_s(r));
     if (r->allow != NULL) peal_buf_add_format(out, "Allow: %s\r\n", r->allow);
     peal_buf_add_text(out, r->close ? "Connection: close\r\n\r\n" : "\r\n");
     if (!r->head_only) peal_buf_add_span(out, r->body);
@@ -293,7 +302,7 @@ static void refuse(struct http_conn *conn, const struct peal_gate_refusal *refus
 {
     struct peal_buf body = {0};
     struct peal_buf out = {0};
-    peal_api_add_error(&body, refusal->code, refusal->why, refusal->field);
+    peal_api_add_error(&body, refusal->code, refusal->why, refusal->field, 0);
     peal_buf_add_char(&body, '\n');
     struct reply reply = {.status = refusal->status,
                           .type = "application/json",
@@ -386,6 +395,7 @@ static void answer_ready(void *ctx)
                           .close = !conn->gate.keep_alive,
                           .page = conn->gate.call == PEAL_GATE_PAGE,
                           .head_only = conn->gate.head_only,
+                          .after_ms = answer->after_ms,
                           .body = peal_buf_span(&answer->body)};
     add_reply(&conn->out, &reply);
     uv_poll_stop(&conn->watch);

@@ -111,6 +111,7 @@ static void take_receipt(struct peal_pubcall_result *r, struct peal_span entry)
         r->epoch = receipt.epoch;
         r->offset = receipt.offset;
         r->flags = receipt.flags;
+        r->after_ms = receipt.after_ms;
     }
     peal_frame_fini(&receipt);
 }

@@ -30,7 +30,8 @@ struct peal_pubcall_result {
     struct peal_span group;
     uint64_t epoch;
     uint64_t offset;
-    uint64_t flags; /* PEAL_FLAG_STORED, PEAL_FLAG_DUPLICATE */
+    uint64_t flags;    /* PEAL_FLAG_STORED, PEAL_FLAG_DUPLICATE */
+    uint64_t after_ms; /* with an error: try again after that; 0 = not known */
 };
 
 typedef void (*peal_pubcall_done)(void *ctx, const struct peal_pubcall_result *results,

@@ -3,7 +3,7 @@
  *   {"op": "publish", "req": u64, "messages": [object, ...]}  ->  {"req": u64, "results": [...]}
  *
  * The objects are those of proto/publish.h. A result is {id, group, epoch, offset, ack,
- * duplicate?} or {"error": {code, message, field?}}, in the order of the messages.
+ * duplicate?} or {"error": {code, message, field?, after_ms?}}, in the order of the messages.
  *
  * Thread: any; no state. */
 #ifndef PEAL_PROTO_DOOR_H

@@ -35,7 +35,7 @@ enum peal_frame_type {
     PEAL_F_MARK,    /* req group flags upto offsets: ack or read; answered by MARKED if req */
     /* router -> node, ROUTER socket */
     PEAL_F_PUBLISHED, /* req entries(RECEIPT frames, in order) */
-    PEAL_F_RECEIPT,   /* id group epoch offset flags code message: one result */
+    PEAL_F_RECEIPT,   /* id group epoch offset flags code message after_ms: one result */
     PEAL_F_PAGE,      /* req group epoch offset(end) head first unread rev flags entries code */
     PEAL_F_MARKED,    /* req group unread rev code message */
     /* router -> node, topic */
@@ -125,8 +125,9 @@ struct peal_frame {
     uint64_t bytes;
     uint64_t unread;
     uint64_t rev;
-    uint64_t why;  /* enum peal_gap_why */
-    uint64_t code; /* enum peal_err; 0 = it worked */
+    uint64_t why;      /* enum peal_gap_why */
+    uint64_t code;     /* enum peal_err; 0 = it worked */
+    uint64_t after_ms; /* with an error: try again after that; 0 = not known */
     uint64_t flags;
     uint64_t source; /* whose report: a number of the node's own choice */
     uint64_t users;

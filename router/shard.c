@@ -17,6 +17,7 @@
 #include "proto/group.h"
 #include "proto/publish.h"
 #include "proto/wire.h"
+#include "router/backlog.h"
 #include "router/call.h"
 #include "router/dedup.h"
 #include "router/page.h"
@@ -24,9 +25,8 @@
 #include "router/table.h"
 
 enum {
-    WAITING_MAX = 65536,         /* operations that wait for the store */
-    STORE_BYTES_MAX = 256 << 20, /* of messages that wait for it or are being committed */
-    AHEAD = 16,                  /* publishes whose groups are fetched into the cache at once */
+    WAITING_MAX = 65536, /* operations that wait for the store */
+    AHEAD = 16,          /* publishes whose groups are fetched into the cache at once */
 };
 
 /* A publish whose group is being fetched. */
@@ -48,8 +48,8 @@ struct peal_shard {
     struct peal_dedup dedup;
     struct peal_link waiting; /* of struct peal_store_op */
     size_t waiting_count;
-    size_t store_bytes; /* of messages handed to the store and not done */
     struct peal_presence *presence;
+    struct peal_backlog backlog; /* messages handed to the store and not done */
     struct peal_ulids ulids;
     bool sweeping; /* there is more for peal_table_sweep */
     struct job jobs[AHEAD];
@@ -64,6 +64,7 @@ static void reply_frame(struct peal_shard *s, const struct peal_peer *peer,
     peal_frame_encode(frame, &s->scratch);
     if (s->scratch.failed) {
         peal_buf_fini(&s->scratch);
+        peal_count(PEAL_M_ROUTER_DROPPED, 1);
         return; /* the node's request times out */
     }
     s->io.reply(s->io.ctx, peer, peal_buf_span(&s->scratch));
@@ -97,10 +98,12 @@ static void call_send(struct peal_shard *s, const struct peal_call *call)
 {
     s->scratch.size = 0;
     peal_call_answer(call, &s->scratch);
-    if (!s->scratch.failed)
+    if (!s->scratch.failed) {
         s->io.reply(s->io.ctx, &call->peer, peal_buf_span(&s->scratch));
-    else
-        peal_buf_fini(&s->scratch); /* whoever asked hears nothing, and asks again */
+        return;
+    }
+    peal_buf_fini(&s->scratch); /* whoever asked hears nothing, and asks again */
+    peal_count(PEAL_M_ROUTER_DROPPED, 1);
 }
 
 /* One result of a publish; the last one sends the answer and ends the call. */
@@ -129,6 +132,7 @@ static void call_refused(struct peal_shard *s, struct peal_call *call, size_t in
                                  .code = err,
                                  .message = peal_span_of(why),
                                  .id = peal_span_of(field)};
+    if (err == PEAL_ERATE_LIMITED) receipt.after_ms = peal_backlog_after_ms(&s->backlog);
     call_result(s, call, index, &receipt);
 }
 
@@ -153,13 +157,26 @@ static void submit_waiting(struct peal_shard *s)
     }
 }
 
+/* The publisher at the acknowledged door who made the call; NULL for the other doors. A node is not
+ * bounded as one publisher: it speaks for many. */
+static const struct peal_peer *door_of(const struct peal_call *call)
+{
+    return call != NULL && call->door ? &call->peer : NULL;
+}
+
 static void publish_durable(struct peal_shard *s, const struct peal_envelope *env,
                             const struct peal_config_group *policy, struct peal_call *call,
                             size_t index)
 {
-    if (s->waiting_count >= WAITING_MAX || s->store_bytes >= STORE_BYTES_MAX) {
+    if (s->waiting_count >= WAITING_MAX || peal_backlog_full(&s->backlog)) {
         call_refused(s, call, index, PEAL_ERATE_LIMITED, "too many messages wait for the store",
                      "");
+        return;
+    }
+    const struct peal_peer *door = door_of(call);
+    if (door != NULL && peal_backlog_peer_full(&s->backlog, door)) {
+        call_refused(s, call, index, PEAL_ERATE_LIMITED,
+                     "too many of your messages wait for the store", "");
         return;
     }
     s->scratch.size = 0;
@@ -169,14 +186,14 @@ static void publish_durable(struct peal_shard *s, const struct peal_envelope *en
         peal_buf_fini(&s->scratch);
     else
         op = peal_store_op_new(PEAL_STORE_PUT, env->group, peal_buf_span(&s->scratch), NULL, 0);
-    if (op == NULL) {
+    if (op == NULL || peal_backlog_add(&s->backlog, door, op->message.size, s->now_ms) != PEAL_OK) {
+        peal_store_op_free(op);
         call_refused(s, call, index, PEAL_ENOMEM, "out of memory", "");
         return;
     }
     op->policy = policy;
     op->ctx = call;
     op->tag[0] = index;
-    s->store_bytes += op->message.size;
     submit(s, op);
 }
 
@@ -708,7 +725,7 @@ static void on_who(struct peal_shard *s, struct peal_node_entry *node, const str
 static void put_done(struct peal_shard *s, struct peal_store_op *op)
 {
     struct peal_call *call = op->ctx;
-    s->store_bytes -= op->message.size;
+    peal_backlog_remove(&s->backlog, door_of(call), op->message.size, s->now_ms);
     if (op->err != PEAL_OK) {
         call_refused(s, call, op->tag[0], op->err,
                      op->err == PEAL_ESTORE_FULL ? "the store is full" : "the store failed", "");
@@ -913,7 +930,7 @@ void peal_shard_flush(struct peal_shard *s)
 
 size_t peal_shard_waiting(const struct peal_shard *s)
 {
-    bool enough = s->store_bytes >= STORE_BYTES_MAX / 2;
+    bool enough = peal_backlog_half_full(&s->backlog);
     return s->waiting_count > 0 || !enough ? s->waiting_count : 1;
 }
 
@@ -945,8 +962,10 @@ struct peal_shard *peal_shard_new(const struct peal_config *config, const struct
         s->table.ctx = s;
         s->table.topic = table_topic;
         s->table.synced = table_synced;
-        if (peal_dedup_init(&s->dedup, config->dedup.age_ms, config->dedup.ids) == PEAL_OK)
-            return s;
+        if (peal_dedup_init(&s->dedup, config->dedup.age_ms, config->dedup.ids) == PEAL_OK) {
+            if (peal_backlog_init(&s->backlog) == PEAL_OK) return s;
+            peal_dedup_fini(&s->dedup);
+        }
         peal_table_fini(&s->table);
     }
     peal_presence_free(s->presence);
@@ -970,6 +989,7 @@ void peal_shard_free(struct peal_shard *s)
     peal_presence_free(s->presence);
     peal_table_fini(&s->table);
     peal_dedup_fini(&s->dedup);
+    peal_backlog_fini(&s->backlog);
     peal_buf_fini(&s->scratch);
     free(s);
 }

@@ -65,6 +65,9 @@ void peal_shard_on_tick(struct peal_shard *shard);
 bool peal_shard_busy(const struct peal_shard *shard);
 /* Sends every batch that waits. */
 void peal_shard_flush(struct peal_shard *shard);
+/* Messages for the store are taken within bounds (router/backlog.h); beyond them a publish is
+ * answered with PEAL_ERATE_LIMITED and when to come back. From the PULL socket, where nobody could
+ * be told, nothing should be read long before. */
 /* Not 0 while the store has enough to do: nothing should be read from the PULL socket then, so that
  * its senders wait. */
 size_t peal_shard_waiting(const struct peal_shard *shard);

@@ -57,6 +57,7 @@ struct peal_event {
     uint64_t spread_ms; /* GOAWAY: and how long it is */
     enum peal_err err;
     const char *message;           /* ERROR: a sentence */
+    uint64_t after_ms;             /* ERROR: try again after that; 0 = not known */
     struct peal_span message_id;   /* PUBLISHED */
     const struct peal_conn *conn;  /* WELCOME: what it is about */
     const struct peal_frame *page; /* INBOX: entries; PRESENCE: what the router said */

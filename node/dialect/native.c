@@ -183,6 +183,8 @@ static void add_presence(struct peal_buf *out, const struct peal_frame *f)
     if (f->flags & PEAL_FLAG_SETTLING) add(out, ",\"settling\":true");
 }
 
+enum { AFTER_MS = 1000 }; /* where nobody knows how long it takes */
+
 static void add_error(struct peal_buf *out, const struct peal_event *e)
 {
     const char *retry = peal_err_retry(e->err);
@@ -190,7 +192,8 @@ static void add_error(struct peal_buf *out, const struct peal_event *e)
     peal_render_string(out, ",\"code\":", peal_span_of(peal_err_word(e->err)));
     peal_render_string(out, ",\"message\":", peal_span_of(e->message));
     peal_render_string(out, ",\"retry\":", peal_span_of(retry));
-    if (strcmp(retry, "later") == 0) add(out, ",\"after_ms\":1000");
+    if (strcmp(retry, "later") == 0)
+        peal_render_u64(out, ",\"after_ms\":", e->after_ms > 0 ? e->after_ms : AFTER_MS);
 }
 
 static void native_event(struct peal_buf *out, const struct peal_event *e)

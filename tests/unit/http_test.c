@@ -54,10 +54,11 @@ struct world {
     struct peal_order *orders[ORDERS_MAX];
     size_t order_count;
     size_t served;
-    bool silent;   /* the router does not answer */
-    uint64_t code; /* the router refuses with */
-    bool full;     /* the bus takes nothing */
-    bool narrow;   /* new connections have small socket buffers */
+    bool silent;       /* the router does not answer */
+    uint64_t code;     /* the router refuses with */
+    bool full;         /* the bus takes nothing */
+    uint64_t after_ms; /* not 0: the router has no room for a publish, and says so */
+    bool narrow;       /* new connections have small socket buffers */
     uint64_t page_flags;
     struct peal_buf last; /* the last frame that was asked with */
     struct client clients[CLIENTS_MAX];
@@ -130,6 +131,11 @@ static void answer_order(struct world *w, struct peal_order *order)
                                          .offset = i + 1,
                                          .flags = (stored ? PEAL_FLAG_STORED : 0) |
                                                   (known ? PEAL_FLAG_DUPLICATE : 0)};
+            if (w->after_ms > 0)
+                receipt = (struct peal_frame){.type = PEAL_F_RECEIPT,
+                                              .code = PEAL_ERATE_LIMITED,
+                                              .message = peal_span_of("too much waits"),
+                                              .after_ms = w->after_ms};
             add_entry(&all, sizes, &count, &receipt);
         }
     } else if (sent.type == PEAL_F_FETCH) {
@@ -590,6 +596,21 @@ static void http_publish_without_router_says_when_to_retry(void **state)
     w->full = true;
     assert_int_equal(once(w, true, request), 503);
     assert_true(body_has("\"code\":\"queue_full\""));
+}
+
+static void http_publish_beyond_what_the_router_takes_says_how_long_to_wait(void **state)
+{
+    struct world *w = *state;
+    const char *request = post("/v1/publish", AUTH, "{\"user\":\"a\",\"data\":1}");
+    w->after_ms = 2001;
+    assert_int_equal(once(w, true, request), 429);
+    assert_true(body_has("\"code\":\"rate_limited\""));
+    assert_true(body_has("\"after_ms\":2001"));
+    assert_non_null(strstr(last.head, "\r\nRetry-After: 3\r\n"));
+    w->after_ms = 50; /* not sooner than in a second: the header knows nothing smaller */
+    assert_int_equal(once(w, true, request), 429);
+    assert_true(body_has("\"after_ms\":50"));
+    assert_non_null(strstr(last.head, "\r\nRetry-After: 1\r\n"));
 }
 
 static void http_silent_router_is_504(void **state)
@@ -1123,6 +1144,7 @@ int main(void)
         TEST(http_publish_refused_has_the_status_of_its_error),
         TEST(http_publish_too_large_is_413_for_its_item),
         TEST(http_publish_without_router_says_when_to_retry),
+        TEST(http_publish_beyond_what_the_router_takes_says_how_long_to_wait),
         TEST(http_silent_router_is_504),
         TEST(http_client_that_leaves_cancels_its_request),
         TEST(http_shutdown_cancels_what_waits),

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/limits.h"
 #include "base/metrics.h"
@@ -448,6 +449,88 @@ static void shard_failed_commit_is_never_acknowledged(void **state)
     assert_null(memmem(reply.at, reply.size, "stored", 6));
 }
 
+/* {op, req, messages: [{user: bob, data: 5} * count]} */
+static void call_of(struct world *w, const char *name, unsigned char req, size_t count)
+{
+    static const char one[] = "\x82\xa4user\xa3"
+                              "bob\xa4"
+                              "data\x05";
+    struct peal_buf call = {0};
+    struct peal_peer peer = {.id_size = (unsigned char)strlen(name)};
+    memcpy(peer.id, name, strlen(name));
+    peal_buf_add_text(&call, "\x83\xa2op\xa7publish\xa3req");
+    peal_buf_add_char(&call, (char)req);
+    peal_buf_add_text(&call, "\xa8messages\xdc");
+    peal_buf_add_char(&call, (char)(count >> 8));
+    peal_buf_add_char(&call, (char)count);
+    for (size_t i = 0; i < count; i++)
+        peal_buf_add(&call, one, sizeof one - 1);
+    peal_shard_on_rpc(w->shard, &peer, peal_buf_span(&call));
+    peal_buf_fini(&call);
+}
+
+static size_t count_of(struct peal_span bytes, const char *word)
+{
+    size_t count = 0;
+    const char *at = bytes.at;
+    const char *end = bytes.at + bytes.size;
+    while ((at = memmem(at, (size_t)(end - at), word, strlen(word))) != NULL) {
+        count++;
+        at += strlen(word);
+    }
+    return count;
+}
+
+static int64_t publishes_not_accounted_for(void)
+{
+    return peal_metrics_sum(PEAL_M_ACCEPTED) - peal_metrics_sum(PEAL_M_NUMBERED) -
+           peal_metrics_sum(PEAL_M_DUPLICATE) - peal_metrics_sum(PEAL_M_WAITING) -
+           peal_metrics_sum(PEAL_M_REFUSED_INVALID) - peal_metrics_sum(PEAL_M_REFUSED_QUEUE) -
+           peal_metrics_sum(PEAL_M_REFUSED_STORE) - peal_metrics_sum(PEAL_M_REFUSED_ERROR);
+}
+
+static void shard_publisher_beyond_its_credit_is_told_and_leaves_room_for_others(void **state)
+{
+    struct world *w = *state;
+    peal_metrics_thread_start();
+    int64_t waiting = peal_metrics_sum(PEAL_M_WAITING);
+    w->op_room = 0;
+    for (unsigned char req = 1; req <= 10; req++)
+        call_of(w, "greedy", req, 1000);
+    /* The ninth call waits for those of its messages that were taken. */
+    assert_int_equal(w->reply_count, 1);
+    struct peal_span reply = peal_bytes_span(w->replies[0]);
+    assert_int_equal(count_of(reply, "rate_limited"), 1000);
+    assert_int_equal(count_of(reply, "after_ms"), 1000);
+    assert_int_equal(peal_metrics_sum(PEAL_M_WAITING) - waiting, 8192);
+    assert_int_equal(publishes_not_accounted_for(), 0);
+    forget(w);
+
+    call_of(w, "modest", 1, 1);
+    assert_int_equal(w->reply_count, 0); /* it waits for the store, as it should */
+    w->op_room = OPS_MAX;
+    peal_shard_on_tick(w->shard);
+    while (w->op_count > 0)
+        store_done(w, PEAL_OK);
+    assert_int_equal(w->reply_count, 10);
+    assert_int_equal(w->peers[9].id_size, strlen("modest"));
+    size_t stored = 0;
+    size_t refused = 0;
+    for (size_t i = 0; i < w->reply_count; i++) {
+        stored += count_of(peal_bytes_span(w->replies[i]), "stored");
+        refused += count_of(peal_bytes_span(w->replies[i]), "rate_limited");
+    }
+    assert_int_equal(stored, 8192 + 1);
+    assert_int_equal(refused, 808);
+    assert_int_equal(peal_metrics_sum(PEAL_M_WAITING), waiting);
+    assert_int_equal(publishes_not_accounted_for(), 0);
+    forget(w);
+
+    call_of(w, "greedy", 11, 1); /* and it may go on */
+    store_done(w, PEAL_OK);
+    assert_int_equal(count_of(peal_bytes_span(w->replies[0]), "stored"), 1);
+}
+
 static void shard_retry_with_the_same_id_is_a_duplicate(void **state)
 {
     struct world *w = *state;
@@ -866,6 +949,7 @@ int main(void)
         TEST(shard_long_publish_of_a_node_is_answered_in_order),
         TEST(shard_stored_message_is_acknowledged_and_sent_after_the_commit),
         TEST(shard_failed_commit_is_never_acknowledged),
+        TEST(shard_publisher_beyond_its_credit_is_told_and_leaves_room_for_others),
         TEST(shard_retry_with_the_same_id_is_a_duplicate),
         TEST(shard_operations_beyond_the_stores_room_wait_in_order),
         TEST(shard_page_tells_what_history_no_longer_has),
