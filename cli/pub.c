@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/args.h"
 #include "cli/exit.h"
 #include "cli/secret.h"
@@ -29,7 +30,8 @@ static const char usage[] =
     "  --zmq ENDPOINT    the PUSH door instead: fire and forget, there is no receipt\n"
     "  --bus-key FILE    CURVE keys of this publisher (peal keygen), for a door that has CURVE\n"
     "  --router-key KEY  public key of the router, with --bus-key\n"
-    "  --timeout 5s      how long to wait for a connection, and for the answer\n";
+    "  --timeout 5s      how long to wait for a connection, and for the answer; a server that has\n"
+    "                    too much to do is asked again until then\n";
 
 struct pub {
     struct peal_client_message message;
@@ -195,14 +197,34 @@ static int publish_zmq(const struct pub *pub, struct peal_client_answer *answer,
 }
 
 /* By the one door that was asked for. */
-static int publish(const struct pub *pub, struct peal_client_answer *answer)
+static int publish_once(const struct pub *pub, struct peal_client_answer *answer,
+                        enum peal_err *err)
+{
+    if (pub->zmq != NULL || pub->rpc != NULL) return publish_zmq(pub, answer, err);
+    return publish_http(pub, answer, err);
+}
+
+/* Comes back as long as the server asks for it and there is time. With an id of its own the message
+ * is the same each time, whatever became of it before. */
+static int publish(struct pub *pub, struct peal_client_answer *answer)
 {
     enum peal_err err = PEAL_OK;
-    int rc = PEAL_EXIT_OK;
-    if (pub->zmq != NULL || pub->rpc != NULL)
-        rc = publish_zmq(pub, answer, &err);
-    else
-        rc = publish_http(pub, answer, &err);
+    char id[33];
+    uint64_t now_ms = peal_clock_mono_ms();
+    uint64_t deadline_ms = now_ms + pub->timeout_ms;
+    if (pub->message.id == NULL && pub->zmq == NULL) {
+        snprintf(id, sizeof id, "%016jx%016jx", (uintmax_t)peal_random_u64(),
+                 (uintmax_t)peal_random_u64());
+        pub->message.id = id;
+    }
+    int rc = publish_once(pub, answer, &err);
+    while (rc == PEAL_EXIT_OK && err == PEAL_OK && peal_client_wait(answer, deadline_ms)) {
+        now_ms = peal_clock_mono_ms();
+        pub->timeout_ms = now_ms < deadline_ms ? deadline_ms - now_ms : 1;
+        peal_client_answer_fini(answer);
+        rc = publish_once(pub, answer, &err);
+    }
+    if (pub->message.id == id) pub->message.id = NULL;
     if (rc != PEAL_EXIT_OK) return rc;
     if (err != PEAL_OK) return peal_fail_call(err, answer->why);
     if (pub->zmq != NULL) return PEAL_EXIT_OK; /* there is no receipt */

@@ -17,6 +17,13 @@
  *                           that dies takes what is in its socket buffers along.
  *     A message with an id can be sent again after a doubtful answer; Peal drops the repeat.
  *
+ * WHEN THERE IS TOO MUCH TO DO
+ *     Peal refuses what it has no room for and says when to come back. Nothing of it was taken:
+ *         do
+ *             err = peal_client_publish(&api, messages, count, &answer);
+ *         while (err == PEAL_OK && peal_client_wait(&answer, deadline_ms));
+ *     with the same messages and ids each time (and peal_client_answer_fini in between).
+ *
  * TO LISTEN
  *     peal_client_subscribe   one WebSocket, until it is closed or told to stop.
  *
@@ -119,6 +126,14 @@ enum peal_err peal_client_push(const struct peal_client_door *door,
 enum peal_err peal_client_rpc(const struct peal_client_door *door,
                               const struct peal_client_message *messages, size_t count,
                               struct peal_client_answer *answer);
+
+/* When to make the same call again, in ms; 0: not at all, the answer is no refusal for lack of room
+ * (status 429 or 503; of several messages all were refused then). */
+uint64_t peal_client_after_ms(const struct peal_client_answer *answer);
+/* Sleeps for that long, and a random part of half of it more, so that those who were refused
+ * together do not come back together. False, and at once, when there is nothing to wait for or not
+ * until deadline_ms of the monotonic clock (base/clock.h). */
+bool peal_client_wait(const struct peal_client_answer *answer, uint64_t deadline_ms);
 
 struct peal_client_feed {
     const char *url;    /* ws[s]://host[:port]/path[?query] */

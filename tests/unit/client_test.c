@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "clients/c/message.h"
 #include "clients/c/unpack.h"
 #include "clients/c/url.h"
@@ -557,6 +558,68 @@ static void answer_of_the_door_is_read(void **state)
     peal_buf_fini(&bytes);
 }
 
+static uint64_t after_of(int status, const char *body)
+{
+    struct peal_client_answer answer = {.status = status};
+    peal_buf_add_text(&answer.body, body);
+    uint64_t after_ms = peal_client_after_ms(&answer);
+    peal_client_answer_fini(&answer);
+    return after_ms;
+}
+
+static void answer_says_when_to_come_back_when_there_was_no_room(void **state)
+{
+    (void)state;
+    static const char refusal[] = "{\"error\":{\"code\":\"rate_limited\",\"after_ms\":230}}";
+    assert_int_equal(after_of(429, refusal), 230);
+    assert_int_equal(after_of(503, refusal), 230);
+    assert_int_equal(after_of(429, "{\"results\":[{\"error\":{\"after_ms\":5}},"
+                                   "{\"error\":{\"after_ms\":70}},{\"error\":{}}]}"),
+                     70);
+    /* Not said, or by something that is no Peal. */
+    assert_int_equal(after_of(503, "{\"error\":{\"code\":\"no_router\"}}"), 1000);
+    assert_int_equal(after_of(503, "{\"error\":{\"after_ms\":-1}}"), 1000);
+    assert_int_equal(after_of(503, "<html>"), 1000);
+    assert_int_equal(after_of(503, ""), 1000);
+    /* Time does not help, or nobody knows what became of it. */
+    assert_int_equal(after_of(200, refusal), 0);
+    assert_int_equal(after_of(400, refusal), 0);
+    assert_int_equal(after_of(504, refusal), 0);
+    assert_int_equal(after_of(507, refusal), 0);
+}
+
+static void wait_that_would_end_too_late_does_not_begin(void **state)
+{
+    (void)state;
+    struct peal_client_answer answer = {.status = 429};
+    peal_buf_add_text(&answer.body, "{\"error\":{\"after_ms\":20}}");
+    uint64_t begin_ms = peal_clock_mono_ms();
+    assert_false(peal_client_wait(&answer, begin_ms));
+    assert_false(peal_client_wait(&answer, begin_ms + 10));
+    assert_false(peal_client_wait(&answer, 0));
+    assert_true(peal_client_wait(&answer, begin_ms + 60000));
+    assert_true(peal_clock_mono_ms() - begin_ms >= 20);
+    peal_client_answer_fini(&answer);
+}
+
+static void answer_of_the_door_with_a_time_is_read(void **state)
+{
+    (void)state;
+    const struct peal_frame refused = {.type = PEAL_F_RECEIPT,
+                                       .code = PEAL_ERATE_LIMITED,
+                                       .message = {"Full.", 5},
+                                       .after_ms = 340};
+    struct peal_buf bytes = {0};
+    struct peal_client_answer answer = {0};
+    bool match;
+    peal_door_encode(7, &refused, 1, &bytes);
+    assert_int_equal(peal_unpack_answer(peal_buf_span(&bytes), 7, 1, &match, &answer), PEAL_OK);
+    assert_int_equal(answer.status, 429);
+    assert_int_equal(peal_client_after_ms(&answer), 340);
+    peal_client_answer_fini(&answer);
+    peal_buf_fini(&bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -578,6 +641,9 @@ int main(void)
         cmocka_unit_test(request_is_what_the_door_reads),
         cmocka_unit_test(json_request_is_what_the_api_reads),
         cmocka_unit_test(answer_of_the_door_is_read),
+        cmocka_unit_test(answer_of_the_door_with_a_time_is_read),
+        cmocka_unit_test(answer_says_when_to_come_back_when_there_was_no_room),
+        cmocka_unit_test(wait_that_would_end_too_late_does_not_begin),
     };
     return cmocka_run_group_tests_name("client", tests, NULL, NULL);
 }
