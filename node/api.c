@@ -64,7 +64,8 @@ static void finish_json(struct peal_api_call *call, int status)
 static void fail(struct peal_api_call *call, enum peal_err err, const char *message,
                  const char *field)
 {
-    peal_api_add_error(&call->answer.body, peal_err_word(err), message, field, 0);
+    peal_api_add_error(&call->answer.body, peal_err_word(err), message, field,
+                       call->answer.after_ms);
     finish_json(call, peal_err_http(err));
 }
 
@@ -175,6 +176,7 @@ static void inbox_answered(struct peal_request *request, const struct peal_frame
     } else if (answer->code != PEAL_OK) {
         enum peal_err err =
             answer->code < PEAL_ERR_COUNT ? (enum peal_err)answer->code : PEAL_EINTERNAL;
+        call->answer.after_ms = answer->after_ms;
         fail(call, err, sentence_of(err), NULL);
     } else if (answer->type != (page ? PEAL_F_PAGE : PEAL_F_MARKED)) {
         fail(call, PEAL_EINTERNAL, "the router answered something else", NULL);

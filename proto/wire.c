@@ -398,7 +398,7 @@ static const struct {
     FRAME(RECEIPT, F_id, F_group, F_epoch, F_offset, F_flags, F_code, F_message, F_after_ms),
     FRAME(PAGE, F_req, F_group, F_epoch, F_offset, F_head, F_first, F_unread, F_rev, F_flags,
           F_entries, F_code, F_message),
-    FRAME(MARKED, F_req, F_group, F_unread, F_rev, F_code, F_message),
+    FRAME(MARKED, F_req, F_group, F_unread, F_rev, F_code, F_message, F_after_ms),
     FRAME(BATCH, F_boot, F_seq, F_entries),
     FRAME(MESSAGE, F_envelope, F_flags, F_unread, F_rev),
     FRAME(JOINED, F_req, F_group, F_epoch, F_offset, F_first, F_unread, F_rev, F_flags, F_code,

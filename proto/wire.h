@@ -37,7 +37,7 @@ enum peal_frame_type {
     PEAL_F_PUBLISHED, /* req entries(RECEIPT frames, in order) */
     PEAL_F_RECEIPT,   /* id group epoch offset flags code message after_ms: one result */
     PEAL_F_PAGE,      /* req group epoch offset(end) head first unread rev flags entries code */
-    PEAL_F_MARKED,    /* req group unread rev code message */
+    PEAL_F_MARKED,    /* req group unread rev code message after_ms */
     /* router -> node, topic */
     PEAL_F_BATCH,   /* boot seq entries: one link sequence per node; empty = beat */
     PEAL_F_MESSAGE, /* envelope flags unread rev: the last two of an inbox, after this message */

@@ -642,6 +642,7 @@ static void answer_mark(struct peal_shard *s, const struct peal_peer *peer, uint
                                 .rev = op == NULL ? 0 : op->rev,
                                 .code = err,
                                 .message = peal_span_of(err == PEAL_OK ? "" : "not marked")};
+    if (err == PEAL_ERATE_LIMITED) answer.after_ms = peal_backlog_after_ms(&s->backlog);
     reply_frame(s, peer, &answer);
 }
 
