@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from conservation import check_conservation
 from doors import Push, Rpc
 from native import Error, Native
 from tokens import token
@@ -48,7 +49,9 @@ def publish(node, **message):
 
 @pytest.fixture
 def cluster(start_cluster):
-    return start_cluster(2, CONFIG)
+    router, nodes = start_cluster(2, CONFIG)
+    yield router, nodes
+    check_conservation(router, *nodes)
 
 
 def test_publish_by_push_and_http_reaches_clients_on_both_nodes(cluster):

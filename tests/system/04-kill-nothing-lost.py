@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from conservation import check_conservation
 from native import Native
 from peal import API_KEY
 from tokens import token
@@ -88,6 +89,7 @@ def test_inbox_after_200_kills_holds_every_acknowledged_message(start_peal):
         by_offset = dict(inbox)
         lost = [a for a in acked if a[0] == user and by_offset.get(a[2]) != a[3]]
         assert lost == []
+    check_conservation(server)
         check_replay(server, user, inbox)
 
 

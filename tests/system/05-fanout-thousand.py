@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from conservation import check_conservation
 from crowd import Crowd
 from doors import Push
 
@@ -47,3 +48,4 @@ def test_thousand_clients_get_every_message_once_in_order(start_peal):
         crowd.send_text('{"type":"ping","id":2}')
         crowd.wait(MESSAGES + 1)
         assert {member.texts[-1] for member in crowd.members} == {b'{"type":"pong","id":2}'}
+    check_conservation(server)

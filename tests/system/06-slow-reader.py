@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from conservation import check_conservation
 from native import Native
 from rawws import CLOSE, TEXT, Closed, RawWebSocket, closed_by
 from tokens import token
@@ -37,7 +38,9 @@ def slow_closes(server):
 
 @pytest.fixture
 def server(start_peal):
-    return start_peal(CONFIG)
+    server = start_peal(CONFIG)
+    yield server
+    check_conservation(server)
 
 
 def fill(server):

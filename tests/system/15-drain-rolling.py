@@ -7,6 +7,7 @@ import math
 import random
 import threading
 
+from conservation import check_conservation
 from doors import Rpc
 from leaving import END_S, config, in_background
 from movers import Movers
@@ -178,3 +179,4 @@ def test_rolling_restart_loses_nothing_and_nobody_storms(start_cluster):
         movers.run_until(lambda: has_everything(movers, heads), "everybody has everything")
         again = check_streams(movers, receipts)
         print(f"{len(receipts)} published, {again} seen again by raw clients")
+    check_conservation(router, *nodes)

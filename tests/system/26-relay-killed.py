@@ -1,5 +1,6 @@
 """A relay dies and comes back: every group with it, every loss repaired or told."""
 
+from conservation import check_conservation
 from metrics import read_metrics
 from native import Native
 from relayed import Reader, close, publish, round_of, start_relayed, wait_until
@@ -9,7 +10,7 @@ __all__ = ["start_relayed"]
 
 
 def test_relay_killed_and_started_again_brings_everything_back(start_relayed):
-    _, (relay,), nodes = start_relayed()
+    routers, (relay,), nodes = start_relayed()
     readers = [Reader(node, f"user{i}") for i, node in enumerate(nodes)]
     before = round_of(nodes, "before")
     for reader in readers:
@@ -29,6 +30,7 @@ def test_relay_killed_and_started_again_brings_everything_back(start_relayed):
         assert not reader.gaps
         assert all(data == ["before", "lost", "after"] for data in reader.data.values())
     close(readers)
+    check_conservation(*routers, relay, *nodes)
 
 
 def test_loss_that_cannot_be_repaired_is_told_as_gap(start_relayed):

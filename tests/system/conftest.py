@@ -40,10 +40,12 @@ def start_peal(tmp_path):
 def start_cluster(start_peal):
     """start_cluster(nodes=2, config={...}): (router, [node, ...]) over TCP on free ports."""
 
-    def start(nodes=2, config=None):
-        router = start_peal(config, verb="router")
+    def start(nodes=2, config=None, **options):
+        router = start_peal(config, verb="router", **options)
         doors = {"cluster": {"routers": [router.doors]}}
-        return router, [start_peal({**(config or {}), **doors}, verb="node") for _ in range(nodes)]
+        return router, [
+            start_peal({**(config or {}), **doors}, verb="node", **options) for _ in range(nodes)
+        ]
 
     return start
 
