@@ -8,13 +8,12 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/metrics.h"
+#include "node/sync.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
 
 enum {
     JOIN_RETRY_MS = 2000, /* an unanswered join is asked again; joining twice is harmless */
-    SYNC_PAGE = 1000,     /* groups per SYNC frame */
-    SYNC_RETRY_MS = 2000, /* a sync that nobody confirmed is sent again */
     SEND_BYTES = 65536,   /* what waits for a router is sent when it has so many */
     LATE_MS = 60000,      /* so long after a router's restart its former life is not believed */
     AHEAD = 16,           /* messages whose groups are fetched into the cache at once */
@@ -27,11 +26,9 @@ struct link {
     uint64_t heard_ms;
     uint64_t old_boot; /* of the life before, until old_until_ms */
     uint64_t old_until_ms;
-    uint64_t tried_ms;      /* when another way was last tried; 0 = nobody has asked yet */
-    uint64_t sync;          /* number of the last SYNC */
-    bool sync_waits;        /* and it was not confirmed yet */
-    uint64_t sync_ms;       /* when it was sent */
-    uint64_t waits_ms;      /* since when none was answered; a try to be heard begins it anew */
+    uint64_t tried_ms; /* when another way was last tried; 0 = nobody has asked yet */
+    uint64_t waits_ms; /* since when none was answered; a try to be heard begins it anew */
+    struct peal_sync sync;
     struct peal_map groups; /* that live on this router and are held here */
     struct peal_parcel out; /* what this turn has for the router */
 };
@@ -342,44 +339,29 @@ static void group_free(struct peal_uplink *up, struct group *g)
 
 /* ---- sync ---------------------------------------------------------------------------------- */
 
-static void sync_page(struct peal_uplink *up, size_t link, struct peal_position *positions,
-                      size_t count, uint64_t flags, uint64_t named)
+static void send_sync(void *ctx, size_t link, const struct peal_frame *frame)
 {
-    struct peal_frame sync = {
-        .type = PEAL_F_SYNC, .seq = up->links[link].sync, .flags = flags, .limit = named};
-    sync.positions.at = positions;
-    sync.positions.count = count;
-    if (send_frame(up, link, &sync) != PEAL_OK)
-        up->links[link].up = false; /* try on the next beat */
+    struct peal_uplink *up = ctx;
+    if (send_frame(up, link, frame) != PEAL_OK) up->links[link].up = false; /* on the next beat */
 }
 
 /* Names every group held on this router; the router's table becomes exactly that. */
 static void sync_link(struct peal_uplink *up, size_t link)
 {
-    struct peal_position page[SYNC_PAGE];
-    size_t count = 0;
-    uint64_t named = 0;
-    uint64_t flags = PEAL_FLAG_FIRST;
+    struct peal_sync_pages pages;
+    struct peal_sync_io io = {up, link, send_sync};
     struct link *l = &up->links[link];
     l->up = true;
-    l->sync++;
-    if (!l->sync_waits) l->waits_ms = up->now_ms;
-    l->sync_waits = true;
-    l->sync_ms = up->now_ms;
+    if (!l->sync.waits) l->waits_ms = up->now_ms;
     peal_count(PEAL_M_LINK_SYNCS, 1);
+    peal_sync_begin(&l->sync, &io, up->now_ms, &pages);
     for (struct peal_map_node *n = peal_map_next(&l->groups, NULL); n != NULL;
          n = peal_map_next(&l->groups, n)) {
         struct group *g = PEAL_FROM_NODE(n, struct group, node);
-        if (!g->joined) continue;
-        if (count == SYNC_PAGE) {
-            sync_page(up, link, page, count, flags, named);
-            flags = 0;
-            count = 0;
-        }
-        page[count++] = (struct peal_position){name_of(g), g->epoch, g->offset};
-        named++;
+        struct peal_position at = {name_of(g), g->epoch, g->offset};
+        if (g->joined) peal_sync_name(&pages, &at);
     }
-    sync_page(up, link, page, count, flags | PEAL_FLAG_LAST, named);
+    peal_sync_end(&pages);
     PEAL_LIST_EACH(&up->pendings, it, after)
     {
         struct pending *p = PEAL_FROM_LINK(it, struct pending, by_age);
@@ -552,7 +534,7 @@ static void note_boot(struct peal_uplink *up, size_t link, uint64_t boot)
 static void on_relinked(struct peal_uplink *up, size_t link, const struct peal_frame *relinked)
 {
     const struct link *l = &up->links[link];
-    if (!l->up || l->sync_waits) return;
+    if (!l->up || l->sync.waits) return;
     peal_log(PEAL_LOG_INFO, "link.relinked", "link=%zu relay=%016llx count=%llu", link,
              (unsigned long long)relinked->boot, (unsigned long long)relinked->seq);
     sync_link(up, link);
@@ -599,9 +581,8 @@ void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span 
 }
 
 /* The router's table is right again. Who is there is the workers' part of it. */
-static void end_sync(struct peal_uplink *up, struct link *l)
+static void tell_synced(struct peal_uplink *up)
 {
-    l->sync_waits = false;
     struct peal_letter *note = peal_letter_note(PEAL_LETTER_SYNC, up->degraded);
     for (uint8_t w = 0; w < up->worker_count; w++) {
         if (note != NULL)
@@ -620,12 +601,11 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
         peal_log(PEAL_LOG_ERROR, "link.bad_answer", "link=%zu code=%s", link, peal_err_word(err));
         return; /* the request times out */
     }
-    struct link *l = &up->links[link];
-    l->waits_ms = up->now_ms;
+    up->links[link].waits_ms = up->now_ms;
     if (frame.type != PEAL_F_SYNCED)
         post_answer(up, frame.req, bytes);
-    else if (frame.seq == l->sync)
-        end_sync(up, l);
+    else if (peal_sync_on_synced(&up->links[link].sync, frame.seq))
+        tell_synced(up);
     peal_frame_fini(&frame);
 }
 
@@ -739,13 +719,10 @@ static void check_links(struct peal_uplink *up)
     tell_links(up);
 }
 
-/* What was given to a connection that then broke is lost without a word, also a SYNC. */
 static void retry_syncs(struct peal_uplink *up)
 {
-    for (size_t i = 0; i < up->link_count; i++) {
-        struct link *l = &up->links[i];
-        if (l->up && l->sync_waits && up->now_ms - l->sync_ms >= SYNC_RETRY_MS) sync_link(up, i);
-    }
+    for (size_t i = 0; i < up->link_count; i++)
+        if (up->links[i].up && peal_sync_overdue(&up->links[i].sync, up->now_ms)) sync_link(up, i);
 }
 
 static void retry_joins(struct peal_uplink *up)
@@ -786,7 +763,7 @@ bool peal_uplink_unanswered(struct peal_uplink *up, size_t link, uint64_t ms)
 {
     struct link *l = &up->links[link];
     bool heard = l->boot != 0 && up->now_ms - l->heard_ms <= PEAL_BEAT_LOST_MS;
-    if (!heard || !l->sync_waits || up->now_ms - l->waits_ms <= ms) return false;
+    if (!heard || !l->sync.waits || up->now_ms - l->waits_ms <= ms) return false;
     l->waits_ms = up->now_ms;
     return true;
 }
