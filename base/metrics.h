@@ -53,6 +53,8 @@
       "Letters that a full queue from bus to worker refused")                                      \
     X(LINK_JUMPS, counter, "peal_link_jumps_total", "Losses found by the link sequence")           \
     X(LINK_SYNCS, counter, "peal_link_syncs_total", "Syncs sent to routers")                       \
+    X(LINK_DIFFERS, counter, "peal_link_slots_differed_total",                                     \
+      "Slots whose rows at a router were not what the node holds")                                 \
     X(LINK_LATE, counter, "peal_link_late_total", "Batches of routers that came too late")         \
     X(LINK_DETOURS, counter, "peal_link_detours_total", "Times another relay was tried")           \
     X(LINK_REOPENED, counter, "peal_link_reopened_total",                                          \
@@ -92,6 +94,8 @@
     X(ROWS, gauge, "peal_router_rows", "Groups that nodes want, summed over nodes")                \
     X(PRESENCE, gauge, "peal_router_presence_sessions", "Sessions known in groups with presence")  \
     X(FOUND, counter, "peal_store_found_total", "Messages that were there when it was opened")     \
+    X(ROWS_HEALED, counter, "peal_router_rows_healed_total",                                       \
+      "Rows that were wrong without a loss on the link")                                           \
     X(STORED, counter, "peal_store_stored_total", "Messages committed")                            \
     X(SETTLED, counter, "peal_store_settled_total", "Messages removed because settled")            \
     X(EXPIRED, counter, "peal_store_expired_total", "Messages removed by TTL or age")              \

@@ -61,18 +61,34 @@ static void group_free(struct peal_group *g)
     PEAL_ASSERT(g->member_count == 0);
     peal_turn_flush_group(hub, g); /* nobody is there to get it */
     peal_acks_drop(g);
-    /* If the bus has no room it goes on sending; such messages find no group here, and the next
-     * join or a sync puts it right. */
-    enum peal_err err = peal_hub_order(hub, PEAL_ORDER_LEAVE, 0, peal_group_span(g));
-    if (err != PEAL_OK) peal_log(PEAL_LOG_DEBUG, "group.leave_kept", "code=%s", peal_err_word(err));
     peal_list_remove(&g->asking);
     peal_map_remove(&hub->groups, &g->node);
     free(g);
 }
 
+/* A group goes when the bus has been told. False: the bus has no room, and the group waits where
+ * joins do. */
+static bool leave(struct peal_group *g)
+{
+    struct peal_hub *hub = g->hub;
+    if (peal_hub_order(hub, PEAL_ORDER_LEAVE, 0, peal_group_span(g)) == PEAL_OK) {
+        group_free(g);
+        return true;
+    }
+    g->req = 0;
+    peal_list_remove(&g->asking);
+    peal_list_append(&hub->unasked, &g->asking);
+    return false;
+}
+
+static bool is_wanted(const struct peal_group *g)
+{
+    return g->member_count > 0 || g->acks != NULL;
+}
+
 void peal_group_rest(struct peal_group *g)
 {
-    if (g->member_count == 0 && g->acks == NULL) group_free(g);
+    if (!is_wanted(g)) leave(g);
 }
 
 /* ---- live ---------------------------------------------------------------------------------- */
@@ -219,8 +235,12 @@ void peal_groups_on_tick(struct peal_hub *hub)
     PEAL_LIST_EACH(&hub->unasked, it, after)
     {
         struct peal_group *g = PEAL_FROM_LINK(it, struct peal_group, asking);
+        if (!is_wanted(g)) {
+            if (leave(g)) continue;
+            break; /* the bus is still full */
+        }
         peal_group_ask(g);
-        if (g->req == 0) break; /* the bus is still full */
+        if (g->req == 0) break;
     }
     while (!peal_list_empty(&hub->asked)) {
         struct peal_group *g = PEAL_FROM_LINK(hub->asked.next, struct peal_group, asking);
@@ -234,7 +254,9 @@ void peal_groups_fini(struct peal_hub *hub)
 {
     struct peal_map_node *after;
     for (struct peal_map_node *n = peal_map_next(&hub->groups, NULL); n != NULL; n = after) {
+        struct peal_group *g = PEAL_FROM_NODE(n, struct peal_group, node);
         after = peal_map_next(&hub->groups, n);
-        group_free(PEAL_FROM_NODE(n, struct peal_group, node));
+        /* What the bus has no room for goes with the node. */
+        if (!leave(g)) group_free(g);
     }
 }

@@ -50,7 +50,7 @@ struct peal_hub {
     struct peal_link conns;  /* all of them */
     size_t conn_count;
     struct peal_map groups;        /* struct peal_group */
-    struct peal_link unasked;      /* groups whose JOIN found the bus full */
+    struct peal_link unasked;      /* groups whose JOIN or LEAVE found the bus full */
     struct peal_link asked;        /* groups whose JOIN is not answered, oldest first */
     struct peal_link acks;         /* groups with acks to be joined, oldest first */
     struct peal_link ack_retries;  /* those that were not confirmed, likewise */

@@ -30,6 +30,7 @@ struct link {
     uint64_t waits_ms; /* since when none was answered; a try to be heard begins it anew */
     struct peal_sync sync;
     struct peal_map groups; /* that live on this router and are held here */
+    struct peal_roll held;  /* the same by slot */
     struct peal_parcel out; /* what this turn has for the router */
 };
 
@@ -43,6 +44,7 @@ struct group {
     uint16_t link;
     bool joined; /* the router has said JOINED or AT */
     bool keeps;
+    uint32_t place; /* in the link's roll */
     struct peal_map_node node;
     char name[];
 };
@@ -325,15 +327,22 @@ static struct group *get_group(struct peal_uplink *up, struct peal_span name)
     if (g == NULL) return NULL;
     memcpy(g->name, name.at, name.size);
     g->link = (uint16_t)link;
+    if (peal_roll_add(&up->links[link].held, name, g, &g->place) != PEAL_OK) {
+        free(g);
+        return NULL;
+    }
     peal_map_add(&up->links[link].groups, &g->node, peal_span_make(g->name, name.size));
     return g;
 }
 
 static void group_free(struct peal_uplink *up, struct group *g)
 {
+    struct link *l = &up->links[g->link];
     while (g->pendings != NULL)
         pending_free(up, g->pendings);
-    peal_map_remove(&up->links[g->link].groups, &g->node);
+    struct group *moved = peal_roll_remove(&l->held, name_of(g), g->place);
+    if (moved != NULL) moved->place = g->place;
+    peal_map_remove(&l->groups, &g->node);
     free(g);
 }
 
@@ -366,6 +375,36 @@ static void sync_link(struct peal_uplink *up, size_t link)
     {
         struct pending *p = PEAL_FROM_LINK(it, struct pending, by_age);
         if (p->group->link == link) send_join(up, p);
+    }
+}
+
+/* One that is lost was for nothing: the slots come round again. */
+static void send_check(void *ctx, size_t link, const struct peal_frame *frame)
+{
+    if (send_frame(ctx, link, frame) != PEAL_OK)
+        peal_log(PEAL_LOG_DEBUG, "link.check_not_sent", "link=%zu", link);
+}
+
+/* The router has these slots otherwise: it gets them named. Of a group that it was asked for and
+ * did not answer yet there is no position to say. */
+static void sync_slots(struct peal_uplink *up, size_t link, const uint64_t *slots, size_t count)
+{
+    struct peal_sync_pages pages;
+    struct peal_sync_io io = {up, link, send_check};
+    struct link *l = &up->links[link];
+    if (!l->up || l->sync.waits || count > PEAL_SYNC_CHECK) return;
+    for (size_t i = 0; i < count; i++) {
+        if (slots[i] >= PEAL_SLOTS) continue;
+        const struct peal_roll_slot *held = &l->held.slots[slots[i]];
+        peal_count(PEAL_M_LINK_DIFFERS, 1);
+        peal_sync_begin_slot(&l->sync, &io, slots[i], &pages);
+        for (uint32_t k = 0; k < held->count; k++) {
+            const struct group *g = held->items[k];
+            struct peal_position at = {.group = name_of(g)};
+            if (g->joined) at = (struct peal_position){name_of(g), g->epoch, g->offset};
+            peal_sync_name(&pages, &at);
+        }
+        peal_sync_end(&pages);
     }
 }
 
@@ -602,7 +641,9 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
         return; /* the request times out */
     }
     up->links[link].waits_ms = up->now_ms;
-    if (frame.type != PEAL_F_SYNCED)
+    if (frame.type == PEAL_F_DIFFER)
+        sync_slots(up, link, frame.offsets.at, frame.offsets.count);
+    else if (frame.type != PEAL_F_SYNCED)
         post_answer(up, frame.req, bytes);
     else if (peal_sync_on_synced(&up->links[link].sync, frame.seq))
         tell_synced(up);
@@ -698,6 +739,14 @@ bool peal_uplink_ready(const struct peal_uplink *up)
     return true;
 }
 
+size_t peal_uplink_groups(const struct peal_uplink *up)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < up->link_count; i++)
+        count += up->links[i].held.count;
+    return count;
+}
+
 void peal_uplink_set_time(struct peal_uplink *up, uint64_t now_ms)
 {
     up->now_ms = now_ms;
@@ -715,6 +764,8 @@ static void check_links(struct peal_uplink *up)
         }
         if (l->boot != 0 && send_frame(up, i, &beat) != PEAL_OK)
             peal_log(PEAL_LOG_WARN, "link.beat_not_sent", "link=%zu", i);
+        struct peal_sync_io io = {up, i, send_check};
+        if (l->up) peal_sync_check(&l->sync, &io, &l->held, up->now_ms);
     }
     tell_links(up);
 }
@@ -811,6 +862,7 @@ void peal_uplink_free(struct peal_uplink *up)
             group_free(up, PEAL_FROM_NODE(n, struct group, node));
         }
         peal_map_fini(&l->groups);
+        peal_roll_fini(&l->held);
         peal_parcel_fini(&l->out);
     }
     for (uint8_t w = 0; w < up->worker_count; w++)

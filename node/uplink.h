@@ -60,6 +60,8 @@ bool peal_uplink_silent(struct peal_uplink *up, size_t link, uint64_t ms);
 bool peal_uplink_unanswered(struct peal_uplink *up, size_t link, uint64_t ms);
 /* Sends what waits for the routers and delivers the open mails. At the end of every turn. */
 void peal_uplink_flush(struct peal_uplink *up);
+/* Groups held here, on all links. */
+size_t peal_uplink_groups(const struct peal_uplink *up);
 /* True while every link is trusted. */
 bool peal_uplink_ready(const struct peal_uplink *up);
 

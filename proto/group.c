@@ -27,10 +27,20 @@ enum peal_err peal_name_check(struct peal_span name)
     return PEAL_OK;
 }
 
-uint16_t peal_group_slot(struct peal_span group)
+uint64_t peal_group_hash(struct peal_span group)
+{
+    return XXH3_64bits(group.at, group.size);
+}
+
+uint16_t peal_hash_slot(uint64_t hash)
 {
     _Static_assert(PEAL_SLOTS == 1 << 10, "a slot is the top 10 bits of the hash");
-    return (uint16_t)(XXH3_64bits(group.at, group.size) >> 54);
+    return (uint16_t)(hash >> 54);
+}
+
+uint16_t peal_group_slot(struct peal_span group)
+{
+    return peal_hash_slot(peal_group_hash(group));
 }
 
 size_t peal_slot_router(uint16_t slot, size_t router_count)

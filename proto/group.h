@@ -18,7 +18,9 @@
 
 /* Errors: PEAL_EBAD_GROUP. Users obey the same rule (but `user:` + id must fit as well). */
 enum peal_err peal_name_check(struct peal_span name);
-/* Top 10 bits of xxh3_64(name): 0..PEAL_SLOTS-1. */
+/* xxh3_64(name), and its top 10 bits: 0..PEAL_SLOTS-1. */
+uint64_t peal_group_hash(struct peal_span group);
+uint16_t peal_hash_slot(uint64_t hash);
 uint16_t peal_group_slot(struct peal_span group);
 /* Which of router_count routers a slot belongs to when slots are split evenly. */
 size_t peal_slot_router(uint16_t slot, size_t router_count);

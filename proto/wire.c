@@ -407,13 +407,16 @@ static const struct {
     FRAME(STATE, F_group, F_upto, F_offsets, F_unread, F_rev, F_flags),
     FRAME(SKIP, F_group, F_from, F_to),
     FRAME(GAP, F_group, F_from, F_to, F_why),
-    FRAME(SYNCED, F_seq),
+    FRAME(SYNCED, F_seq, F_boot),
     FRAME(RELINKED, F_boot, F_seq),
     FRAME(PRESENT, F_req, F_group, F_source, F_flags, F_from, F_to, F_limit, F_people),
     FRAME(WHO, F_req, F_group, F_offset, F_limit),
     FRAME(PRESENTED, F_req, F_group, F_to, F_code, F_message),
     FRAME(PRESENCE, F_req, F_group, F_users, F_connections, F_offset, F_flags, F_people, F_code,
           F_message, F_from, F_to),
+    FRAME(CHECK, F_from, F_offsets),
+    FRAME(SYNC_SLOT, F_seq, F_flags, F_positions, F_limit, F_from),
+    FRAME(DIFFER, F_offsets),
 };
 #undef FRAME
 

@@ -48,7 +48,7 @@ enum peal_frame_type {
     PEAL_F_SKIP, /* group from to: nothing there, by intent */
     PEAL_F_GAP,  /* group from to why: lost */
     /* router -> node, ROUTER socket; here because numbers never change */
-    PEAL_F_SYNCED, /* seq: the SYNC with this seq has been taken, to its last page */
+    PEAL_F_SYNCED, /* seq boot: this router has taken the SYNC with this seq, to its last page */
     /* relay -> node, topic `all`; never inside a BATCH */
     PEAL_F_RELINKED, /* boot seq: the relay's seq-th connection to this router; only a hint */
     /* node -> router: who is there, in groups whose policy asks (router/presence.h) */
@@ -58,6 +58,11 @@ enum peal_frame_type {
     PEAL_F_PRESENTED, /* req group to code: EAGAIN: say all of it */
     PEAL_F_PRESENCE,  /* req group users connections offset flags people code message from to;
                          req 0: it has changed, from one event to the next */
+    /* node -> router */
+    PEAL_F_CHECK, /* from offsets(digests): what I hold in the slots from there on, proto/roll.h */
+    PEAL_F_SYNC_SLOT, /* seq flags positions limit from: all I hold in one slot, as in SYNC */
+    /* router -> node, ROUTER socket */
+    PEAL_F_DIFFER, /* offsets(slots): of a CHECK, where my rows are others */
     PEAL_FRAME_TYPES
 };
 

@@ -13,7 +13,7 @@
 
 struct peal_row {
     uint32_t node;  /* its number, see struct peal_table */
-    uint32_t place; /* of the group in the node's list */
+    uint32_t place; /* of the group in its slot of the node's roll */
     uint32_t round; /* the last sync of the node that named the group */
 };
 

@@ -86,10 +86,11 @@ static void table_topic(void *ctx, uint64_t boot, struct peal_span bytes)
 
 static void table_synced(void *ctx, struct peal_node_entry *node)
 {
+    struct peal_shard *s = ctx;
     struct peal_peer peer;
-    struct peal_frame frame = {.type = PEAL_F_SYNCED, .seq = node->sync_seq};
+    struct peal_frame frame = {.type = PEAL_F_SYNCED, .seq = node->sync_seq, .boot = s->table.boot};
     peer_of_node(node->boot, &peer);
-    reply_frame(ctx, &peer, &frame);
+    reply_frame(s, &peer, &frame);
 }
 
 /* ---- publishing -------------------------------------------------------------------------- */
@@ -531,6 +532,14 @@ static void on_leave(struct peal_shard *s, struct peal_node_entry *node, struct 
     if (g != NULL) peal_table_remove_row(&s->table, g, node);
 }
 
+/* With this page everything is named. A page may be lost with a connection: then nothing is
+ * removed, and the node says it all again. */
+static bool ends_sync(const struct peal_node_entry *node, const struct peal_frame *frame)
+{
+    return (frame->flags & PEAL_FLAG_LAST) && frame->seq == node->sync_seq &&
+           frame->limit == node->sync_named;
+}
+
 /* Pages of all the groups a node holds; after the last one exactly those remain. */
 static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
                     const struct peal_peer *peer, const struct peal_frame *frame)
@@ -548,12 +557,63 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
             PEAL_ASSERT(false); /* a row that is there costs no memory */
         join(s, node, PEAL_CALL_SYNC, peer, 0, at);
     }
-    if (!(frame->flags & PEAL_FLAG_LAST)) return;
-    /* A page that was lost with a connection: nothing is removed, and the node says it all again.
-     */
-    if (frame->seq != node->sync_seq || frame->limit != node->sync_named) return;
+    if (!ends_sync(node, frame)) return;
     peal_table_end_sync(&s->table, node); /* table_synced says when it is done */
     s->sweeping = true;
+}
+
+/* What the node sent before has been taken, so the rolls are equal, but for a join that is at the
+ * store: then the node names the slot, and nothing comes of it. */
+static void on_check(struct peal_shard *s, const struct peal_node_entry *node,
+                     const struct peal_peer *peer, const struct peal_frame *frame)
+{
+    uint64_t slots[PEAL_SLOTS];
+    struct peal_frame differ = {.type = PEAL_F_DIFFER};
+    differ.offsets.at = slots;
+    if (frame->from >= PEAL_SLOTS) return;
+    for (size_t i = 0; i < frame->offsets.count && frame->from + i < PEAL_SLOTS; i++)
+        if (node->roll.slots[frame->from + i].digest != frame->offsets.at[i])
+            slots[differ.offsets.count++] = frame->from + i;
+    if (differ.offsets.count > 0) reply_frame(s, peer, &differ);
+}
+
+/* One group of a slot that the node names. True when its row was missing. */
+static bool name_in_slot(struct peal_shard *s, struct peal_node_entry *node,
+                         const struct peal_peer *peer, const struct peal_position *at)
+{
+    struct peal_group_entry *g = peal_table_find_group(&s->table, at->group);
+    bool has_row = g != NULL && peal_table_has_row(g, node);
+    if (has_row && peal_table_add_row(g, node) != PEAL_OK)
+        PEAL_ASSERT(false); /* a row that is there costs no memory */
+    /* Asked for and not answered: the row may be there already, or its join comes yet. */
+    if (at->epoch == 0) return false;
+    if (has_row && at->epoch == g->epoch && at->offset == g->head) return false;
+    join(s, node, PEAL_CALL_SYNC, peer, 0, at);
+    return !has_row;
+}
+
+/* Pages of all that a node holds in one slot; after the last one exactly those remain of it. */
+static void on_sync_slot(struct peal_shard *s, struct peal_node_entry *node,
+                         const struct peal_peer *peer, const struct peal_frame *frame)
+{
+    uint32_t missing = 0;
+    uint32_t removed = 0;
+    if (frame->from >= PEAL_SLOTS) return;
+    if (frame->flags & PEAL_FLAG_FIRST) {
+        if (!peal_table_begin_slot(node)) return; /* what follows belongs to nothing then */
+        node->sync_seq = frame->seq;
+    }
+    if (frame->seq != node->sync_seq) return;
+    node->sync_named += frame->positions.count;
+    for (size_t i = 0; i < frame->positions.count; i++)
+        if (peal_group_slot(frame->positions.at[i].group) == frame->from)
+            missing += name_in_slot(s, node, peer, &frame->positions.at[i]);
+    if (ends_sync(node, frame))
+        removed = peal_table_end_slot(&s->table, node, (uint16_t)frame->from);
+    if (missing + removed == 0) return;
+    peal_count(PEAL_M_ROWS_HEALED, missing + removed);
+    peal_log(PEAL_LOG_WARN, "node.healed", "boot=%016llx slot=%u missing=%u removed=%u",
+             (unsigned long long)node->boot, (unsigned)frame->from, missing, removed);
 }
 
 /* ---- pages and marks --------------------------------------------------------------------- */
@@ -825,6 +885,12 @@ static void on_frame(struct peal_shard *s, struct peal_node_entry *node,
         break;
     case PEAL_F_SYNC:
         on_sync(s, node, peer, frame);
+        break;
+    case PEAL_F_CHECK:
+        on_check(s, node, peer, frame);
+        break;
+    case PEAL_F_SYNC_SLOT:
+        on_sync_slot(s, node, peer, frame);
         break;
     case PEAL_F_PUBLISH:
         on_publish(s, peer, frame);

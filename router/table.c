@@ -164,19 +164,6 @@ bool peal_table_has_row(struct peal_group_entry *g, const struct peal_node_entry
     return peal_rows_find(&g->rows, node->number) != NULL;
 }
 
-/* Room for one more group in the node's list. */
-static bool reserve_group(struct peal_node_entry *node)
-{
-    if (node->group_count < node->group_capacity) return true;
-    uint32_t capacity = node->group_capacity < 16 ? 16 : node->group_capacity * 2;
-    struct peal_group_entry **groups =
-        realloc(node->groups, capacity * sizeof(struct peal_group_entry *));
-    if (groups == NULL) return false;
-    node->groups = groups;
-    node->group_capacity = capacity;
-    return true;
-}
-
 enum peal_err peal_table_add_row(struct peal_group_entry *g, struct peal_node_entry *node)
 {
     struct peal_row *known = peal_rows_find(&g->rows, node->number);
@@ -184,9 +171,13 @@ enum peal_err peal_table_add_row(struct peal_group_entry *g, struct peal_node_en
         known->round = node->sync_round;
         return PEAL_OK;
     }
-    struct peal_row row = {node->number, node->group_count, node->sync_round};
-    if (!reserve_group(node) || peal_rows_add(&g->rows, row) != PEAL_OK) return PEAL_ENOMEM;
-    node->groups[node->group_count++] = g;
+    struct peal_row row = {.node = node->number, .round = node->sync_round};
+    struct peal_span name = peal_group_entry_name(g);
+    if (peal_roll_add(&node->roll, name, g, &row.place) != PEAL_OK) return PEAL_ENOMEM;
+    if (peal_rows_add(&g->rows, row) != PEAL_OK) {
+        peal_roll_remove(&node->roll, name, row.place); /* it was the last one */
+        return PEAL_ENOMEM;
+    }
     peal_count(PEAL_M_ROWS, 1);
     if (g->history == NULL) peal_list_remove(&g->aging); /* no longer idle */
     return PEAL_OK;
@@ -198,15 +189,10 @@ void peal_table_remove_row(struct peal_table *t, struct peal_group_entry *g,
     const struct peal_row *row = peal_rows_find(&g->rows, node->number);
     if (row == NULL) return;
     uint32_t place = row->place;
-    PEAL_ASSERT(node->groups[place] == g);
     peal_rows_remove(&g->rows, node->number);
     peal_count(PEAL_M_ROWS, -1);
-    /* The last one of the list takes the place. */
-    struct peal_group_entry *last = node->groups[--node->group_count];
-    if (last != g) {
-        node->groups[place] = last;
-        peal_rows_find(&last->rows, node->number)->place = place;
-    }
+    struct peal_group_entry *moved = peal_roll_remove(&node->roll, peal_group_entry_name(g), place);
+    if (moved != NULL) peal_rows_find(&moved->rows, node->number)->place = place;
     peal_table_rest(t, g);
 }
 
@@ -214,7 +200,8 @@ void peal_table_remove_row(struct peal_table *t, struct peal_group_entry *g,
 
 static void begin_sweep(struct peal_table *t, struct peal_node_entry *node)
 {
-    node->sweep = node->group_count;
+    node->sweep_slots = PEAL_SLOTS;
+    node->sweep = node->roll.slots[PEAL_SLOTS - 1].count;
     peal_list_remove(&node->sweeping);
     peal_list_append(&t->sweeping, &node->sweeping);
 }
@@ -239,23 +226,35 @@ static void end_sweep(struct peal_table *t, struct peal_node_entry *node)
         t->synced(t->ctx, node);
         return;
     }
-    PEAL_ASSERT(node->group_count == 0);
+    PEAL_ASSERT(node->roll.count == 0);
     t->by_number[node->number] = NULL;
-    free(node->groups);
+    peal_roll_fini(&node->roll);
     free(node);
+}
+
+static void sweep_row(struct peal_table *t, struct peal_node_entry *node,
+                      struct peal_group_entry *g)
+{
+    if (node->dropped || peal_rows_find(&g->rows, node->number)->round != node->sync_round)
+        peal_table_remove_row(t, g, node);
 }
 
 /* From the end: what takes a place that became free was looked at before. Returns the steps that
  * are left. */
 static uint32_t sweep_rows(struct peal_table *t, struct peal_node_entry *node, uint32_t steps)
 {
-    if (node->sweep > node->group_count) node->sweep = node->group_count;
-    for (; node->sweep > 0 && steps > 0; node->sweep--, steps--) {
-        struct peal_group_entry *g = node->groups[node->sweep - 1];
-        if (node->dropped || peal_rows_find(&g->rows, node->number)->round != node->sync_round)
-            peal_table_remove_row(t, g, node);
+    while (steps > 0) {
+        const struct peal_roll_slot *slot = &node->roll.slots[node->sweep_slots - 1];
+        if (node->sweep > slot->count) node->sweep = slot->count;
+        for (; node->sweep > 0 && steps > 0; node->sweep--, steps--)
+            sweep_row(t, node, slot->items[node->sweep - 1]);
+        if (node->sweep > 0) break;
+        if (--node->sweep_slots == 0) {
+            end_sweep(t, node);
+            break;
+        }
+        node->sweep = slot[-1].count;
     }
-    if (node->sweep == 0) end_sweep(t, node);
     return steps;
 }
 
@@ -270,6 +269,23 @@ void peal_table_begin_sync(struct peal_table *t, struct peal_node_entry *node)
 void peal_table_end_sync(struct peal_table *t, struct peal_node_entry *node)
 {
     begin_sweep(t, node);
+}
+
+bool peal_table_begin_slot(struct peal_node_entry *node)
+{
+    if (!peal_list_empty(&node->sweeping)) return false;
+    node->sync_round++;
+    node->sync_named = 0;
+    return true;
+}
+
+uint32_t peal_table_end_slot(struct peal_table *t, struct peal_node_entry *node, uint16_t slot)
+{
+    const struct peal_roll_slot *held = &node->roll.slots[slot];
+    uint32_t before = held->count;
+    for (uint32_t i = held->count; i > 0; i--)
+        sweep_row(t, node, held->items[i - 1]);
+    return before - held->count;
 }
 
 uint64_t peal_group_entry_first(const struct peal_group_entry *g)

@@ -23,6 +23,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "proto/parcel.h"
+#include "proto/roll.h"
 #include "router/history.h"
 #include "router/rows.h"
 
@@ -47,16 +48,15 @@ struct peal_node_entry {
     uint64_t boot; /* the key points here */
     uint64_t seq;  /* of the last batch with entries; starts where no other entry was */
     uint64_t seen_ms;
-    uint32_t number;                  /* the index in table->by_number */
-    uint32_t sync_round;              /* grows with every FIRST page */
-    uint64_t sync_seq;                /* of the SYNC whose pages are coming in */
-    uint64_t sync_named;              /* groups that they named so far */
-    struct peal_group_entry **groups; /* that it wants, in no order */
-    uint32_t group_count;
-    uint32_t group_capacity;
+    uint32_t number;           /* the index in table->by_number */
+    uint32_t sync_round;       /* grows with every FIRST page */
+    uint64_t sync_seq;         /* of the SYNC whose pages are coming in */
+    uint64_t sync_named;       /* groups that they named so far */
+    struct peal_roll roll;     /* the group entries that it wants */
     struct peal_link dirty;    /* in table->dirty while a batch waits */
     struct peal_link sweeping; /* in table->sweeping while rows are looked at */
-    uint32_t sweep;            /* so many of the groups are still to be looked at */
+    uint32_t sweep_slots;      /* so many of the roll's slots are still to be looked at, */
+    uint32_t sweep;            /* and so many groups of the last one of them */
     bool dropped;              /* gone: only its rows are left, and they go too */
     struct peal_parcel out;    /* the batch that waits */
 };
@@ -141,6 +141,10 @@ void peal_table_remove_row(struct peal_table *table, struct peal_group_entry *gr
  * removed in sweeps, and then table->synced is called. */
 void peal_table_begin_sync(struct peal_table *table, struct peal_node_entry *node);
 void peal_table_end_sync(struct peal_table *table, struct peal_node_entry *node);
+/* The same for one slot of the roll, at once: the end says how many rows it removed. False, and
+ * nothing begins: the rows are being swept after a sync that named them all. */
+bool peal_table_begin_slot(struct peal_node_entry *node);
+uint32_t peal_table_end_slot(struct peal_table *table, struct peal_node_entry *node, uint16_t slot);
 
 /* Once a second: beats, silent nodes. */
 void peal_table_on_second(struct peal_table *table);

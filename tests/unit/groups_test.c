@@ -51,6 +51,40 @@ static void groups_join_the_bus_has_no_room_for_is_ordered_later(void **state)
     rig_expect_part(w->rig, conn, "\"epoch\":\"7\",\"offset\":4,\"recovered\":\"new\"");
 }
 
+static void groups_leave_the_bus_has_no_room_for_is_ordered_later(void **state)
+{
+    struct world *w = *state;
+    struct peal_conn *conn = open_member(w, 4, 0);
+    w->rig->bus_is_full = true;
+    rig_say(conn, "{\"type\":\"leave\",\"group\":\"room\"}");
+    rig_expect_part(w->rig, conn, "\"left\"");
+    rig_pass(w->rig, 50);
+    assert_int_equal(w->rig->order_count, 0);
+    rig_message(w->rig, "room", EPOCH, 5, "1"); /* the router knows nothing of it */
+    rig_expect_nothing(w->rig, conn);
+    w->rig->bus_is_full = false;
+    rig_pass(w->rig, 50);
+    assert_int_equal(rig_orders(w->rig, PEAL_ORDER_LEAVE, 0), 1);
+    assert_null(rig_group(w->rig, "room"));
+}
+
+/* The group was never given up, so there is nothing to ask for. */
+static void groups_join_while_the_leave_waits_is_live_at_once(void **state)
+{
+    struct world *w = *state;
+    struct peal_conn *conn = open_member(w, 4, 0);
+    w->rig->bus_is_full = true;
+    rig_say(conn, "{\"type\":\"leave\",\"group\":\"room\"}");
+    rig_expect_part(w->rig, conn, "\"left\"");
+    rig_say(conn, "{\"type\":\"join\",\"group\":\"room\"}");
+    rig_expect_part(w->rig, conn, "\"offset\":4,\"recovered\":\"new\"");
+    rig_message(w->rig, "room", EPOCH, 5, "1");
+    expect_message(w, conn, 5, false);
+    w->rig->bus_is_full = false;
+    rig_pass(w->rig, 50);
+    assert_int_equal(rig_orders(w->rig, PEAL_ORDER_LEAVE, 0), 0);
+}
+
 static void groups_message_is_rendered_once_for_all_of_a_dialect(void **state)
 {
     struct world *w = *state;
@@ -157,6 +191,8 @@ int main(void)
         TEST(groups_second_member_does_not_ask_the_router),
         TEST(groups_join_that_is_refused_is_told_and_forgotten),
         TEST(groups_join_the_bus_has_no_room_for_is_ordered_later),
+        TEST(groups_leave_the_bus_has_no_room_for_is_ordered_later),
+        TEST(groups_join_while_the_leave_waits_is_live_at_once),
         TEST(groups_message_is_rendered_once_for_all_of_a_dialect),
         TEST(groups_message_seen_before_is_dropped),
         TEST(groups_hole_fetches_from_the_last_message_before_it),

@@ -717,6 +717,153 @@ static void shard_sync_that_lost_a_page_is_not_confirmed(void **state)
     assert_int_equal(w->batch_count, 0);
 }
 
+/* What the node says it holds in the slot of `name`, as if that were all of it there. */
+static void check_slot(struct world *w, uint64_t boot, const char *name, uint64_t digest)
+{
+    struct peal_frame check = {.type = PEAL_F_CHECK, .from = peal_group_slot(peal_span_of(name))};
+    check.offsets.at = &digest;
+    check.offsets.count = 1;
+    from_node(w, boot, &check);
+}
+
+/* The only answer is that the slot of `name` differs. */
+static void expect_differ(struct world *w, const char *name)
+{
+    struct peal_frame f;
+    assert_int_equal(w->reply_count, 1);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->replies[0]), &f), PEAL_OK);
+    assert_int_equal(f.type, PEAL_F_DIFFER);
+    assert_int_equal(f.offsets.count, 1);
+    assert_int_equal(f.offsets.at[0], peal_group_slot(peal_span_of(name)));
+    peal_frame_fini(&f);
+}
+
+static void sync_slot(struct world *w, uint64_t boot, const char *slot, uint64_t flags,
+                      struct peal_position *at, size_t count, uint64_t named)
+{
+    struct peal_frame sync = {.type = PEAL_F_SYNC_SLOT,
+                              .seq = 5,
+                              .flags = flags,
+                              .limit = named,
+                              .from = peal_group_slot(peal_span_of(slot))};
+    sync.positions.at = at;
+    sync.positions.count = count;
+    from_node(w, boot, &sync);
+}
+
+static void shard_check_of_what_the_router_has_is_not_answered(void **state)
+{
+    struct world *w = *state;
+    join(w, 42, 1, "live:a");
+    join(w, 43, 2, "live:a");
+    join(w, 43, 3, "live:b");
+    forget(w);
+    check_slot(w, 42, "live:a", peal_group_hash(peal_span_of("live:a")));
+    check_slot(w, 42, "live:b", 0); /* only the other node wants it */
+    check_slot(w, 43, "live:b", peal_group_hash(peal_span_of("live:b")));
+    assert_int_equal(w->reply_count, 0);
+    /* A row that the node does not hold, and one that it misses. */
+    check_slot(w, 42, "live:a", 0);
+    expect_differ(w, "live:a");
+    forget(w);
+    check_slot(w, 42, "live:b", peal_group_hash(peal_span_of("live:b")));
+    expect_differ(w, "live:b");
+    /* Slots beyond the last one are none. */
+    uint64_t digests[4] = {0};
+    struct peal_frame check = {.type = PEAL_F_CHECK, .from = PEAL_SLOTS - 1};
+    check.offsets.at = digests;
+    check.offsets.count = 4;
+    forget(w);
+    from_node(w, 42, &check);
+    check.from = UINT64_MAX;
+    from_node(w, 42, &check);
+    assert_int_equal(w->reply_count, 0);
+}
+
+static void shard_named_slot_becomes_exactly_that_and_others_stay(void **state)
+{
+    struct world *w = *state;
+    int64_t healed = peal_metrics_sum(PEAL_M_ROWS_HEALED);
+    join(w, 42, 1, "live:a");
+    join(w, 42, 2, "live:b");
+    assert_int_not_equal(peal_group_slot(peal_span_of("live:a")),
+                         peal_group_slot(peal_span_of("live:b")));
+    forget(w);
+    /* It left live:a, and that got lost: the row goes, and only that one. */
+    sync_slot(w, 42, "live:a", PEAL_FLAG_FIRST | PEAL_FLAG_LAST, NULL, 0, 0);
+    push(w, "{\"group\":\"live:a\",\"data\":1}");
+    assert_int_equal(w->batch_count, 0);
+    push(w, "{\"group\":\"live:b\",\"data\":1}");
+    assert_int_equal(w->batch_count, 1);
+    forget(w);
+    /* It holds live:a, and the router has no row: it gets one, and the true position. */
+    struct peal_position held = {peal_span_of("live:a"), 1001, 0};
+    sync_slot(w, 42, "live:a", PEAL_FLAG_FIRST | PEAL_FLAG_LAST, &held, 1, 1);
+    struct peal_frame batch;
+    struct peal_frame entry;
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(entry.type, PEAL_F_AT);
+    assert_int_equal(entry.offset, 1);
+    peal_frame_fini(&batch);
+    push(w, "{\"group\":\"live:a\",\"data\":2}");
+    expect_message(w, 42, "2", 2);
+    assert_int_equal(peal_metrics_sum(PEAL_M_ROWS_HEALED) - healed, 2);
+    /* What is as named is not told, and not counted. */
+    forget(w);
+    held.offset = 2;
+    sync_slot(w, 42, "live:a", PEAL_FLAG_FIRST | PEAL_FLAG_LAST, &held, 1, 1);
+    assert_int_equal(w->batch_count, 0);
+    assert_int_equal(peal_metrics_sum(PEAL_M_ROWS_HEALED) - healed, 2);
+}
+
+/* A join whose answer is still under way has a row already; one that got lost comes again. */
+static void shard_group_named_without_a_position_keeps_its_row_and_gets_none(void **state)
+{
+    struct world *w = *state;
+    struct peal_position asked = {peal_span_of("live:a"), 0, 0};
+    sync_slot(w, 42, "live:a", PEAL_FLAG_FIRST | PEAL_FLAG_LAST, &asked, 1, 1);
+    push(w, "{\"group\":\"live:a\",\"data\":1}");
+    assert_int_equal(w->batch_count, 0);
+    join(w, 42, 1, "live:a");
+    forget(w);
+    sync_slot(w, 42, "live:a", PEAL_FLAG_FIRST | PEAL_FLAG_LAST, &asked, 1, 1);
+    assert_int_equal(w->batch_count, 0);
+    push(w, "{\"group\":\"live:a\",\"data\":2}");
+    expect_message(w, 42, "2", 2);
+}
+
+static void shard_named_slot_that_lost_a_page_removes_nothing(void **state)
+{
+    struct world *w = *state;
+    join(w, 42, 1, "live:a");
+    forget(w);
+    sync_slot(w, 42, "live:a", PEAL_FLAG_LAST, NULL, 0, 1000); /* the first page was lost */
+    push(w, "{\"group\":\"live:a\",\"data\":1}");
+    assert_int_equal(w->batch_count, 1);
+}
+
+static void shard_named_slot_asks_the_store_only_for_what_differs(void **state)
+{
+    struct world *w = *state;
+    join(w, 42, 1, "user:bob");
+    store_done(w, PEAL_OK);
+    forget(w);
+    struct peal_position held = {peal_span_of("user:bob"), 77, 0};
+    sync_slot(w, 42, "user:bob", PEAL_FLAG_FIRST | PEAL_FLAG_LAST, &held, 1, 1);
+    assert_int_equal(w->op_count, 0);
+    held.offset = 3; /* more than there is */
+    sync_slot(w, 42, "user:bob", PEAL_FLAG_FIRST | PEAL_FLAG_LAST, &held, 1, 1);
+    assert_int_equal(w->op_count, 1);
+    store_done(w, PEAL_OK);
+    peal_shard_flush(w->shard);
+    struct peal_frame batch;
+    struct peal_frame entry;
+    last_entry(w, 0, &batch, &entry);
+    assert_int_equal(entry.type, PEAL_F_AT);
+    assert_int_equal(entry.offset, 0);
+    peal_frame_fini(&batch);
+}
+
 static void shard_silent_node_is_dropped_and_gets_a_new_sequence(void **state)
 {
     struct world *w = *state;
@@ -938,6 +1085,7 @@ static void shard_publisher_may_publish_and_nothing_else(void **state)
 
 int main(void)
 {
+    peal_metrics_thread_start();
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(shard_link_is_answered_by_a_beat),
@@ -956,6 +1104,11 @@ int main(void)
         TEST(shard_page_of_a_group_that_keeps_nothing_is_a_gap),
         TEST(shard_sync_makes_the_table_exactly_what_the_node_holds),
         TEST(shard_sync_that_lost_a_page_is_not_confirmed),
+        TEST(shard_check_of_what_the_router_has_is_not_answered),
+        TEST(shard_named_slot_becomes_exactly_that_and_others_stay),
+        TEST(shard_group_named_without_a_position_keeps_its_row_and_gets_none),
+        TEST(shard_named_slot_that_lost_a_page_removes_nothing),
+        TEST(shard_named_slot_asks_the_store_only_for_what_differs),
         TEST(shard_silent_node_is_dropped_and_gets_a_new_sequence),
         TEST(shard_mark_is_told_to_all_nodes_of_the_inbox),
         TEST(shard_mark_of_a_group_that_is_no_inbox_is_refused),

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "proto/group.h"
 #include "proto/parcel.h"
 #include "tests/unit/unit.h"
 
@@ -646,6 +647,78 @@ static void uplink_sync_that_nobody_confirms_is_sent_again(void **state)
         assert_int_not_equal(w->sent[i].type, PEAL_F_SYNC);
 }
 
+/* The router says that these slots differ. */
+static void differ(struct world *w, uint64_t *slots, size_t count)
+{
+    struct peal_frame frame = {.type = PEAL_F_DIFFER};
+    struct peal_buf buf = {0};
+    frame.offsets.at = slots;
+    frame.offsets.count = count;
+    peal_frame_encode(&frame, &buf);
+    peal_uplink_on_answer(w->up, 0, peal_buf_span(&buf));
+    peal_uplink_flush(w->up);
+    peal_buf_fini(&buf);
+}
+
+static void uplink_that_is_idle_has_every_slot_checked_within_a_minute(void **state)
+{
+    struct world *w = *state;
+    unsigned checked[PEAL_SLOTS] = {0};
+    uint64_t slot = peal_group_slot(peal_span_of("room"));
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    confirm(w, 1);
+    for (int i = 0; i < 65; i++) { /* and 5 in which it rests after the sync */
+        pass(w, 1000);
+        batch(w, 5, 1, NULL);
+    }
+    for (size_t i = 0; i < w->sent_count; i++) {
+        const struct peal_frame *f = &w->sent[i];
+        if (f->type != PEAL_F_CHECK) continue;
+        for (size_t k = 0; k < f->offsets.count; k++) {
+            checked[f->from + k]++;
+            assert_true(f->offsets.at[k] ==
+                        (f->from + k == slot ? peal_group_hash(peal_span_of("room")) : 0));
+        }
+    }
+    for (size_t i = 0; i < PEAL_SLOTS; i++)
+        assert_true(checked[i] > 0);
+}
+
+static void uplink_slot_that_differs_is_named_and_no_other(void **state)
+{
+    struct world *w = *state;
+    uint64_t slots[] = {peal_group_slot(peal_span_of("room")),
+                        peal_group_slot(peal_span_of("asked")),
+                        peal_group_slot(peal_span_of("gone")), PEAL_SLOTS};
+    batch(w, 5, 0, NULL);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
+    joined(w, 1, req_of(0, 1), "room", 7, 40);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 2), "other");
+    joined(w, 2, req_of(0, 2), "other", 7, 1);
+    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 3), "asked");
+    forget(w);
+    differ(w, slots, 4); /* the sync is not confirmed: that repairs more than this would */
+    assert_int_equal(w->sent_count, 0);
+    confirm(w, 1);
+    differ(w, slots, 4);
+    assert_int_equal(w->sent_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(w->sent[i].type, PEAL_F_SYNC_SLOT);
+        assert_int_equal(w->sent[i].from, slots[i]);
+        assert_int_equal(w->sent[i].flags, PEAL_FLAG_FIRST | PEAL_FLAG_LAST);
+        assert_int_equal(w->sent[i].limit, i < 2);
+        assert_int_equal(w->sent[i].positions.count, i < 2);
+    }
+    assert_true(peal_span_is(w->sent[0].positions.at[0].group, "room"));
+    assert_int_equal(w->sent[0].positions.at[0].epoch, 7);
+    assert_int_equal(w->sent[0].positions.at[0].offset, 40);
+    assert_true(peal_span_is(w->sent[1].positions.at[0].group, "asked"));
+    assert_int_equal(w->sent[1].positions.at[0].epoch, 0);
+    assert_true(peal_uplink_ready(w->up)); /* nothing was interrupted */
+}
+
 static void uplink_message_with_a_bad_envelope_leads_to_a_sync(void **state)
 {
     struct world *w = *state;
@@ -853,6 +926,8 @@ int main(void)
         TEST(uplink_turn_gives_each_worker_one_mail_until_it_is_full),
         TEST(uplink_large_message_is_one_letter_for_all_workers),
         TEST(uplink_sync_that_nobody_confirms_is_sent_again),
+        TEST(uplink_that_is_idle_has_every_slot_checked_within_a_minute),
+        TEST(uplink_slot_that_differs_is_named_and_no_other),
         TEST(uplink_message_with_a_bad_envelope_leads_to_a_sync),
         TEST(uplink_long_batch_is_handed_on_in_order),
         TEST(uplink_garbage_from_the_link_is_no_crash_but_a_sync),
