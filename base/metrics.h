@@ -56,6 +56,8 @@
     X(LINK_DIFFERS, counter, "peal_link_slots_differed_total",                                     \
       "Slots whose rows at a router were not what the node holds")                                 \
     X(LINK_LATE, counter, "peal_link_late_total", "Batches of routers that came too late")         \
+    X(LINKS_TWO_LIVES, gauge, "peal_links_with_two_lives",                                         \
+      "Links on which two processes say they are the router")                                      \
     X(LINK_DETOURS, counter, "peal_link_detours_total", "Times another relay was tried")           \
     X(LINK_REOPENED, counter, "peal_link_reopened_total",                                          \
       "Sockets to routers or relays made anew")                                                    \

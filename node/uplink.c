@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/metrics.h"
+#include "node/lives.h"
 #include "node/sync.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
@@ -15,17 +16,17 @@
 enum {
     JOIN_RETRY_MS = 2000, /* an unanswered join is asked again; joining twice is harmless */
     SEND_BYTES = 65536,   /* what waits for a router is sent when it has so many */
-    LATE_MS = 60000,      /* so long after a router's restart its former life is not believed */
+    ALARM_MS = 60000,     /* between two log lines about two lives of one router */
     AHEAD = 16,           /* messages whose groups are fetched into the cache at once */
 };
 
 struct link {
     bool up; /* beats arrive and a sync was sent for this boot */
-    uint64_t boot;
     uint64_t seq;
     uint64_t heard_ms;
-    uint64_t old_boot; /* of the life before, until old_until_ms */
-    uint64_t old_until_ms;
+    struct peal_lives lives;
+    bool two;          /* lives, as last counted */
+    uint64_t alarm_ms; /* when that was last logged */
     uint64_t tried_ms; /* when another way was last tried; 0 = nobody has asked yet */
     uint64_t waits_ms; /* since when none was answered; a try to be heard begins it anew */
     struct peal_sync sync;
@@ -550,21 +551,10 @@ static void on_entries(struct peal_uplink *up, size_t link, const struct peal_sp
 
 /* A relay that slept still has what a router said long ago, and the node may have heard what came
  * after that by another way. To take it for news would turn positions back. */
-static bool is_late(const struct link *l, const struct peal_frame *batch, uint64_t now_ms)
+static bool is_late(const struct link *l, const struct peal_frame *batch, enum peal_life life)
 {
-    if (batch->boot != l->boot) return batch->boot == l->old_boot && now_ms < l->old_until_ms;
+    if (life != PEAL_LIFE_SAME) return life == PEAL_LIFE_FORMER;
     return batch->entries.count > 0 ? batch->seq <= l->seq : batch->seq < l->seq;
-}
-
-static void note_boot(struct peal_uplink *up, size_t link, uint64_t boot)
-{
-    struct link *l = &up->links[link];
-    if (l->boot == boot) return;
-    peal_log(PEAL_LOG_INFO, "link.boot", "link=%zu boot=%016llx", link, (unsigned long long)boot);
-    l->up = false;
-    l->old_boot = l->boot;
-    l->old_until_ms = up->now_ms + LATE_MS;
-    l->boot = boot;
 }
 
 /* A relay had lost the router and has it again, and with it perhaps something of ours. This only
@@ -582,18 +572,22 @@ static void on_relinked(struct peal_uplink *up, size_t link, const struct peal_f
 static void on_batch(struct peal_uplink *up, size_t link, const struct peal_frame *batch)
 {
     struct link *l = &up->links[link];
-    if (is_late(l, batch, up->now_ms)) {
+    enum peal_life life = peal_lives_hear(&l->lives, batch->boot, l->heard_ms, up->now_ms);
+    if (is_late(l, batch, life)) {
         peal_count(PEAL_M_LINK_LATE, 1);
         return;
     }
     uint64_t expected = l->seq + (batch->entries.count > 0 ? 1 : 0);
-    if (l->boot == batch->boot && batch->seq != expected) {
+    if (life == PEAL_LIFE_NEW) {
+        peal_log(PEAL_LOG_INFO, "link.boot", "link=%zu boot=%016llx", link,
+                 (unsigned long long)batch->boot);
+        l->up = false;
+    } else if (batch->seq != expected) {
         peal_count(PEAL_M_LINK_JUMPS, 1);
         peal_log(PEAL_LOG_WARN, "link.jump", "link=%zu expected=%llu got=%llu", link,
                  (unsigned long long)expected, (unsigned long long)batch->seq);
         l->up = false;
     }
-    note_boot(up, link, batch->boot);
     l->seq = batch->seq;
     l->heard_ms = up->now_ms;
     for (size_t i = 0; i < batch->entries.count; i += AHEAD) {
@@ -632,6 +626,16 @@ static void tell_synced(struct peal_uplink *up)
     peal_letter_unref(note);
 }
 
+/* Of another life than the one that was heard it confirms nothing. */
+static void on_synced(struct peal_uplink *up, size_t link, const struct peal_frame *synced)
+{
+    struct link *l = &up->links[link];
+    if (synced->seq == l->sync.seq &&
+        peal_lives_answered(&l->lives, synced->boot, l->heard_ms, up->now_ms) &&
+        peal_sync_on_synced(&l->sync, synced->seq))
+        tell_synced(up);
+}
+
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes)
 {
     struct peal_frame frame;
@@ -641,12 +645,12 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
         return; /* the request times out */
     }
     up->links[link].waits_ms = up->now_ms;
-    if (frame.type == PEAL_F_DIFFER)
+    if (frame.type == PEAL_F_SYNCED)
+        on_synced(up, link, &frame);
+    else if (frame.type == PEAL_F_DIFFER)
         sync_slots(up, link, frame.offsets.at, frame.offsets.count);
-    else if (frame.type != PEAL_F_SYNCED)
+    else
         post_answer(up, frame.req, bytes);
-    else if (peal_sync_on_synced(&up->links[link].sync, frame.seq))
-        tell_synced(up);
     peal_frame_fini(&frame);
 }
 
@@ -735,7 +739,7 @@ void peal_uplink_on_order(struct peal_uplink *up, struct peal_order *o)
 bool peal_uplink_ready(const struct peal_uplink *up)
 {
     for (size_t i = 0; i < up->link_count; i++)
-        if (!up->links[i].up) return false;
+        if (!up->links[i].up || up->links[i].two) return false;
     return true;
 }
 
@@ -752,6 +756,23 @@ void peal_uplink_set_time(struct peal_uplink *up, uint64_t now_ms)
     up->now_ms = now_ms;
 }
 
+/* Two processes say that they are this router, and publishes may go to either: somebody has to end
+ * one of them. */
+static void check_lives(struct peal_uplink *up, size_t link)
+{
+    struct link *l = &up->links[link];
+    bool two = peal_lives_two(&l->lives, up->now_ms);
+    if (two != l->two) {
+        peal_count(PEAL_M_LINKS_TWO_LIVES, two ? 1 : -1);
+        l->two = two;
+        l->alarm_ms = 0;
+    }
+    if (!two || (l->alarm_ms != 0 && up->now_ms - l->alarm_ms < ALARM_MS)) return;
+    l->alarm_ms = up->now_ms;
+    peal_log(PEAL_LOG_ERROR, "link.two_lives", "link=%zu boot=%016llx other=%016llx", link,
+             (unsigned long long)l->lives.boot, (unsigned long long)l->lives.other);
+}
+
 static void check_links(struct peal_uplink *up)
 {
     struct peal_frame beat = {.type = PEAL_F_BEAT, .boot = up->boot};
@@ -762,7 +783,8 @@ static void check_links(struct peal_uplink *up)
                      (unsigned long long)(up->now_ms - l->heard_ms));
             l->up = false;
         }
-        if (l->boot != 0 && send_frame(up, i, &beat) != PEAL_OK)
+        check_lives(up, i);
+        if (l->lives.boot != 0 && send_frame(up, i, &beat) != PEAL_OK)
             peal_log(PEAL_LOG_WARN, "link.beat_not_sent", "link=%zu", i);
         struct peal_sync_io io = {up, i, send_check};
         if (l->up) peal_sync_check(&l->sync, &io, &l->held, up->now_ms);

@@ -62,7 +62,7 @@ bool peal_uplink_unanswered(struct peal_uplink *up, size_t link, uint64_t ms);
 void peal_uplink_flush(struct peal_uplink *up);
 /* Groups held here, on all links. */
 size_t peal_uplink_groups(const struct peal_uplink *up);
-/* True while every link is trusted. */
+/* True while every link is trusted, and no router is known to live twice. */
 bool peal_uplink_ready(const struct peal_uplink *up);
 
 #endif

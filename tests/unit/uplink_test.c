@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "base/metrics.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
 #include "tests/unit/unit.h"
@@ -420,6 +421,55 @@ static void uplink_former_life_of_a_router_is_not_believed_for_a_minute(void **s
     batch(w, 5, 10, NULL);
     assert_int_equal(last_sent(w)->type, PEAL_F_SYNC);
     assert_true(peal_uplink_ready(w->up));
+}
+
+static void uplink_two_lives_of_a_router_are_told_and_do_not_take_turns(void **state)
+{
+    struct world *w = *state;
+    int64_t before = peal_metrics_sum(PEAL_M_LINKS_TWO_LIVES);
+    batch(w, 5, 9, NULL);
+    batch(w, 6, 0, NULL);
+    confirm(w, w->sent[w->sent_count - 1].seq);
+    for (int s = 0; s < 130; s++) {
+        forget(w);
+        pass(w, 1000);
+        batch(w, 5, 9, NULL);
+        batch(w, 6, 0, NULL);
+        for (size_t i = 0; i < w->sent_count; i++)
+            assert_int_not_equal(w->sent[i].type, PEAL_F_SYNC);
+        assert_int_equal(peal_uplink_ready(w->up), s <= 10);
+        if (s != 11) continue;
+        assert_int_equal(w->posted_count[0], 1);
+        assert_int_equal(w->posted[0][0]->kind, PEAL_LETTER_LINK);
+        assert_true(w->posted[0][0]->degraded);
+        assert_int_equal(peal_metrics_sum(PEAL_M_LINKS_TWO_LIVES), before + 1);
+    }
+    /* Requests are still sent: there is a router. */
+    request(w, PEAL_F_MARK, req_of(0, 3), "user:bob", 1);
+    peal_uplink_flush(w->up);
+    assert_int_equal(last_sent(w)->type, PEAL_F_MARK);
+    for (int s = 0; s < 4; s++) {
+        pass(w, 1000);
+        batch(w, 6, 0, NULL);
+    }
+    pass(w, 1000);
+    assert_true(peal_uplink_ready(w->up));
+    assert_int_equal(peal_metrics_sum(PEAL_M_LINKS_TWO_LIVES), before);
+}
+
+static void uplink_sync_that_another_life_confirms_is_said_again(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame synced = {.type = PEAL_F_SYNCED, .seq = 1, .boot = 4};
+    struct peal_buf buf = {0};
+    batch(w, 5, 0, NULL);
+    assert_int_equal(w->sent[0].seq, 1);
+    peal_frame_encode(&synced, &buf);
+    peal_uplink_on_answer(w->up, 0, peal_buf_span(&buf));
+    peal_buf_fini(&buf);
+    forget(w);
+    pass(w, 2500);
+    assert_int_equal(w->sent[0].type, PEAL_F_SYNC);
 }
 
 static void uplink_wants_another_way_each_time_one_was_silent_for_too_long(void **state)
@@ -910,6 +960,7 @@ static void uplink_sync_that_cannot_be_sent_is_tried_on_the_next_beat(void **sta
 
 int main(void)
 {
+    peal_metrics_thread_start();
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(uplink_is_not_ready_until_a_beat_was_heard_and_answered_by_a_sync),
@@ -940,6 +991,8 @@ int main(void)
         TEST(uplink_relay_cannot_bring_up_a_link_whose_router_is_not_heard),
         TEST(uplink_batch_that_comes_late_counts_for_nothing),
         TEST(uplink_former_life_of_a_router_is_not_believed_for_a_minute),
+        TEST(uplink_two_lives_of_a_router_are_told_and_do_not_take_turns),
+        TEST(uplink_sync_that_another_life_confirms_is_said_again),
         TEST(uplink_wants_another_way_each_time_one_was_silent_for_too_long),
         TEST(uplink_sync_that_nobody_answers_asks_for_another_way_there),
     };
