@@ -519,8 +519,8 @@ static void join(struct peal_shard *s, struct peal_node_entry *node, int kind,
         return;
     }
     call->boot = node->boot;
-    call->epoch = at->epoch;
-    call->offset = at->offset;
+    call->epoch = op->seen_epoch = at->epoch;
+    call->offset = op->seen_offset = at->offset;
     op->policy = policy;
     op->ctx = call;
     submit(s, op);

@@ -262,8 +262,9 @@ enum peal_err peal_batch_apply(struct peal_batch *batch, struct peal_store_op *o
     if (err != PEAL_OK) return err;
     switch (op->kind) {
     case PEAL_STORE_HEAD:
-        answer_head(op, head);
-        return PEAL_OK;
+        err = peal_heads_seen(&batch->heads, head, op->seen_epoch, op->seen_offset);
+        if (err == PEAL_OK) answer_head(op, head);
+        return err;
     case PEAL_STORE_PUT:
         return apply_put(batch, op, head);
     case PEAL_STORE_MARK:

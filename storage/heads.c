@@ -47,6 +47,12 @@ static struct peal_span key_of(const struct peal_head *head)
     return (struct peal_span){head->key, head->key_size};
 }
 
+/* 53 bits, like the generation: some clients keep numbers as doubles. */
+static uint64_t epoch_new(void)
+{
+    return (peal_random_u64() >> 11) | 1;
+}
+
 /* ---- reading and creating --------------------------------------------------------------- */
 
 static enum peal_err replace_damaged(struct peal_heads *heads, struct peal_head *head)
@@ -57,9 +63,7 @@ static enum peal_err replace_damaged(struct peal_heads *heads, struct peal_head 
     heads->tally.corrupt++;
     peal_log(PEAL_LOG_ERROR, "store.head_damaged", "group=%s",
              peal_log_quote(name, quoted, sizeof quoted));
-    /* 53 bits, like the generation: some clients keep numbers as doubles. */
-    uint64_t epoch = (peal_random_u64() >> 11) | 1;
-    peal_inbox_init(&head->inbox, 0, epoch);
+    peal_inbox_init(&head->inbox, 0, epoch_new());
     return peal_heads_create(heads, head);
 }
 
@@ -121,6 +125,21 @@ enum peal_err peal_heads_create(struct peal_heads *heads, struct peal_head *head
     head->exists = true;
     head->dirty = true;
     return PEAL_OK;
+}
+
+enum peal_err peal_heads_seen(struct peal_heads *heads, struct peal_head *head, uint64_t epoch,
+                              uint64_t offset)
+{
+    char quoted[256];
+    struct peal_span name = {head->key + 2, head->key_size - 2};
+    uint64_t newest = head->inbox.next - 1;
+    if (!heads->txn->write || epoch != head->inbox.epoch || offset <= newest) return PEAL_OK;
+    peal_log(PEAL_LOG_ERROR, "store.head_went_back", "group=%s newest=%llu seen=%llu",
+             peal_log_quote(name, quoted, sizeof quoted), (unsigned long long)newest,
+             (unsigned long long)offset);
+    head->inbox.epoch = epoch_new();
+    head->dirty = true;
+    return head->exists ? PEAL_OK : peal_heads_create(heads, head);
 }
 
 /* ---- retention -------------------------------------------------------------------------- */

@@ -69,6 +69,10 @@ enum peal_err peal_heads_get(struct peal_heads *heads, struct peal_span group,
                              struct peal_head **out);
 /* Gives a group that does not exist its number. Errors: those of peal_txn_get, PEAL_ECORRUPT. */
 enum peal_err peal_heads_create(struct peal_heads *heads, struct peal_head *head);
+/* Somebody has seen this position of the group. When that is ahead of the newest in its epoch, the
+ * group gets another epoch. Errors: as for create. */
+enum peal_err peal_heads_seen(struct peal_heads *heads, struct peal_head *head, uint64_t epoch,
+                              uint64_t offset);
 /* Removes what retention says has to go, at most `most` messages, and moves the window.
  * Makes room for `more` messages with more_bytes. Errors: those of peal_txn_del. */
 enum peal_err peal_heads_retain(struct peal_heads *heads, struct peal_head *head,

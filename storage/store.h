@@ -51,6 +51,11 @@ struct peal_store_op {
     uint64_t upto;            /* MARK: all up to here; 0 = only `offsets` */
     uint64_t *offsets;        /* MARK: single ones */
     size_t offset_count;
+    /* HEAD: a position that this store once gave out, as a node knows it; 0 = none. One ahead of
+     * the newest in its epoch means that the head went back: the group then begins a new epoch,
+     * before offsets are given a second time in the old one. */
+    uint64_t seen_epoch;
+    uint64_t seen_offset;
 
     /* out */
     enum peal_err err; /* OK, ESTORE_FULL, EIO, ENOMEM, EBAD_MESSAGE, EBAD_GROUP (no name; MARK: no

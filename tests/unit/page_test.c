@@ -134,6 +134,28 @@ static void page_tells_what_is_no_longer_kept(void **state)
     assert_int_equal(page.first, 8 - KEPT + 1);
 }
 
+/* All rings together have too much memory: this one goes, but the group goes on where it was. */
+static void page_of_a_history_that_gave_way_is_a_gap_in_the_same_epoch(void **state)
+{
+    (void)state;
+    struct peal_group_entry *room = group;
+    uint64_t epoch = room->epoch;
+    for (int i = 0; i < 4; i++)
+        add(1000, 0);
+    config->limits.history = 1;
+    group = peal_table_ensure_group(&table, peal_span_of("other"));
+    add(1000, 0);
+    assert_int_equal(peal_group_entry_kept(room), 0);
+    group = room;
+    assert_string_equal(ask(epoch, 2, 100, 100000), " G3-4:evicted");
+    assert_true(page.epoch == epoch);
+    assert_int_equal(page.offset, 4);
+    assert_string_equal(ask(epoch, 4, 100, 100000), ""); /* nothing is missing there */
+    config->limits.history = 1 << 20;
+    add(1000, 0);
+    assert_string_equal(ask(epoch, 3, 100, 100000), " G4-4:evicted M5");
+}
+
 static void page_for_another_epoch_or_ahead_of_the_head_begins_with_a_gap(void **state)
 {
     (void)state;
@@ -178,6 +200,7 @@ int main(void)
         TEST(page_follows_the_position_up_to_the_newest),
         TEST(page_ends_at_its_limits_but_holds_one_message),
         TEST(page_tells_what_is_no_longer_kept),
+        TEST(page_of_a_history_that_gave_way_is_a_gap_in_the_same_epoch),
         TEST(page_for_another_epoch_or_ahead_of_the_head_begins_with_a_gap),
         TEST(page_for_another_epoch_with_nothing_lost_still_says_so),
         TEST(page_of_a_group_that_keeps_nothing_is_a_gap),

@@ -889,6 +889,96 @@ static void shard_silent_node_is_dropped_and_gets_a_new_sequence(void **state)
     peal_frame_fini(&batch);
 }
 
+/* Seconds go by in which no node is heard: they are dropped, and what nobody wants ages. */
+static void pass(struct world *w, uint64_t ms)
+{
+    for (; ms > 0; ms -= 1000) {
+        w->now_ms += 1000;
+        peal_shard_set_time(w->shard, w->now_ms, 1700000000000);
+        peal_shard_on_tick(w->shard);
+    }
+    forget(w);
+}
+
+static void sync_one(struct world *w, uint64_t boot, const char *group, uint64_t epoch,
+                     uint64_t offset, struct peal_frame *batch, struct peal_frame *at)
+{
+    struct peal_position held = {peal_span_of(group), epoch, offset};
+    struct peal_frame sync = {
+        .type = PEAL_F_SYNC, .flags = PEAL_FLAG_FIRST | PEAL_FLAG_LAST, .limit = 1};
+    sync.positions.at = &held;
+    sync.positions.count = 1;
+    from_node(w, boot, &sync);
+    last_entry(w, 0, batch, at);
+    assert_int_equal(at->type, PEAL_F_AT);
+}
+
+static void shard_node_that_was_dropped_finds_its_group_in_the_same_epoch(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame batch;
+    struct peal_frame at;
+    struct peal_frame page;
+    join(w, 42, 1, "room");
+    push(w, "{\"group\":\"room\",\"data\":1}");
+    pass(w, 10000);
+    push(w, "{\"group\":\"room\",\"data\":2}");
+    push(w, "{\"group\":\"room\",\"data\":3}");
+    assert_int_equal(w->batch_count, 0);
+    sync_one(w, 42, "room", 1001, 1, &batch, &at);
+    assert_int_equal(at.epoch, 1001);
+    assert_int_equal(at.offset, 3);
+    peal_frame_fini(&batch);
+    fetch(w, "room", 1001, 1, &page);
+    assert_int_equal(page.entries.count, 2); /* both messages, no gap */
+    peal_frame_fini(&page);
+    push(w, "{\"group\":\"room\",\"data\":4}");
+    expect_message(w, 42, "4", 4);
+}
+
+/* The entry was freed meanwhile; the one that is made for the sync knows nothing of the old one,
+ * and must not pass for it, not even when it has come to the same offset. */
+static void shard_group_made_again_is_never_taken_for_the_one_before(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame batch;
+    struct peal_frame at;
+    struct peal_frame page;
+    join(w, 42, 1, "room");
+    push(w, "{\"group\":\"room\",\"data\":1}");
+    pass(w, 60000 + 2000 + 300000 + 1000); /* its history aged, then the entry */
+    push(w, "{\"group\":\"room\",\"data\":2}");
+    sync_one(w, 42, "room", 1001, 1, &batch, &at);
+    assert_int_not_equal(at.epoch, 1001);
+    assert_int_equal(at.offset, 1);
+    uint64_t epoch = at.epoch;
+    peal_frame_fini(&batch);
+    fetch(w, "room", 1001, 1, &page);
+    expect_gap(&page, 0, 0, PEAL_GAP_EPOCH);
+    assert_int_equal(page.entries.count, 2);
+    assert_int_equal(page.epoch, epoch);
+    peal_frame_fini(&page);
+}
+
+static void shard_position_in_a_durable_group_is_shown_to_the_store(void **state)
+{
+    struct world *w = *state;
+    struct peal_position held = {peal_span_of("user:bob"), 77, 9};
+    struct peal_frame sync = {
+        .type = PEAL_F_SYNC, .flags = PEAL_FLAG_FIRST | PEAL_FLAG_LAST, .limit = 1};
+    sync.positions.at = &held;
+    sync.positions.count = 1;
+    from_node(w, 42, &sync);
+    assert_int_equal(w->op_count, 1);
+    assert_int_equal(w->ops[0]->kind, PEAL_STORE_HEAD);
+    assert_int_equal(w->ops[0]->seen_epoch, 77);
+    assert_int_equal(w->ops[0]->seen_offset, 9);
+    /* One that joins has seen nothing, whatever its clients say. */
+    join(w, 42, 1, "user:eve");
+    assert_int_equal(w->ops[1]->seen_epoch, 0);
+    assert_int_equal(w->ops[1]->seen_offset, 0);
+}
+
 static void shard_mark_is_told_to_all_nodes_of_the_inbox(void **state)
 {
     struct world *w = *state;
@@ -1110,6 +1200,9 @@ int main(void)
         TEST(shard_named_slot_that_lost_a_page_removes_nothing),
         TEST(shard_named_slot_asks_the_store_only_for_what_differs),
         TEST(shard_silent_node_is_dropped_and_gets_a_new_sequence),
+        TEST(shard_node_that_was_dropped_finds_its_group_in_the_same_epoch),
+        TEST(shard_group_made_again_is_never_taken_for_the_one_before),
+        TEST(shard_position_in_a_durable_group_is_shown_to_the_store),
         TEST(shard_mark_is_told_to_all_nodes_of_the_inbox),
         TEST(shard_mark_of_a_group_that_is_no_inbox_is_refused),
         TEST(shard_report_of_who_is_there_is_answered_in_order_with_messages),

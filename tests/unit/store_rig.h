@@ -230,6 +230,9 @@ static inline void rig_pass(struct rig *rig, uint64_t ms)
 
 /* ---- pages ------------------------------------------------------------------------------ */
 
+/* Messages of a group that began a new epoch keep the envelopes of the old one. */
+static bool rig_head_went_back;
+
 struct page {
     struct peal_bytes *bytes;
     struct peal_frame frame;
@@ -255,7 +258,7 @@ static inline void page_describe(struct page *page)
         assert_int_equal(peal_frame_decode(page->frame.entries.at[i], &entry), PEAL_OK);
         if (entry.type == PEAL_F_MESSAGE) {
             assert_int_equal(peal_envelope_decode(entry.envelope, &env), PEAL_OK);
-            assert_int_equal(env.epoch, page->frame.epoch);
+            if (!rig_head_went_back) assert_int_equal(env.epoch, page->frame.epoch);
             snprintf(one, sizeof one, "M%llu%s%s", (unsigned long long)env.offset,
                      entry.flags & PEAL_FLAG_ACKED ? "a" : "",
                      entry.flags & PEAL_FLAG_READ ? "r" : "");

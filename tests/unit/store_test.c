@@ -723,6 +723,68 @@ static void check_group(uint32_t group)
         assert_int_equal(receipts[group][o], 0); /* nothing acknowledged is missing */
 }
 
+static struct peal_store_op head_seen(const char *group, uint64_t epoch, uint64_t offset)
+{
+    struct peal_store_op *op = rig_head_op(&rig, group);
+    op->seen_epoch = epoch;
+    op->seen_offset = offset;
+    return rig_do(&rig, op);
+}
+
+/* An older copy of the folder is put in place of the newer one: its heads go back in an epoch that
+ * nodes and clients know. */
+static void store_position_ahead_of_a_restored_head_begins_a_new_epoch(void **state)
+{
+    (void)state;
+    rig_open(&rig);
+    uint64_t epoch = peal_store_generation(rig.store);
+    for (int i = 0; i < 3; i++) {
+        rig_put(&rig, "user:a", NULL, "kept");
+        rig_put(&rig, "user:b", NULL, "kept");
+    }
+    rig_close(&rig); /* as it was copied; two more were sent out since */
+    rig_open(&rig);
+    assert_int_equal(head_seen("user:a", epoch, 3).epoch, epoch); /* up to date */
+    assert_int_equal(head_seen("user:a", epoch, 1).epoch, epoch); /* behind */
+    assert_int_equal(head_seen("user:a", epoch + 1, 9).epoch, epoch);
+    assert_int_equal(head_seen("user:a", 0, 0).epoch, epoch);
+    struct peal_store_op head = head_seen("user:a", epoch, 5);
+    assert_int_equal(head.err, PEAL_OK);
+    assert_true(head.epoch != epoch);
+    assert_true(head.epoch < UINT64_C(1) << 53);
+    assert_int_equal(head.offset, 3);
+    /* The next number is one that was given before, in another epoch; what is kept stays. */
+    struct peal_store_op put = rig_put(&rig, "user:a", NULL, "new");
+    assert_int_equal(put.epoch, head.epoch);
+    assert_int_equal(put.offset, 4);
+    rig_head_went_back = true;
+    assert_string_equal(rig_text(&rig, &(struct ask){"user:a", epoch, 5, 0, 0, 0}),
+                        "Gepoch:1-0 M1 M2 M3 M4");
+    rig_head_went_back = false;
+    /* A second node that saw the same begins no third one; nor does a restart. */
+    assert_int_equal(head_seen("user:a", epoch, 5).epoch, head.epoch);
+    rig_reopen(&rig);
+    assert_int_equal(head_seen("user:a", epoch, 5).epoch, head.epoch);
+    assert_int_equal(rig_head(&rig, "user:b").epoch, epoch);
+}
+
+/* The copy is from before the group's first message. */
+static void store_position_in_a_group_without_a_head_begins_a_new_epoch(void **state)
+{
+    (void)state;
+    rig_open(&rig);
+    uint64_t epoch = peal_store_generation(rig.store);
+    struct peal_store_op head = head_seen("user:a", epoch, 2);
+    assert_true(head.epoch != epoch);
+    assert_int_equal(head.offset, 0);
+    struct peal_store_op put = rig_put(&rig, "user:a", NULL, "new");
+    assert_int_equal(put.epoch, head.epoch);
+    assert_int_equal(put.offset, 1);
+    rig_reopen(&rig);
+    assert_int_equal(rig_head(&rig, "user:a").epoch, head.epoch);
+    assert_int_equal(rig_head(&rig, "user:b").epoch, epoch);
+}
+
 static void store_killed_at_any_moment_loses_nothing_acknowledged(void **state)
 {
     (void)state;
@@ -851,6 +913,8 @@ int main(void)
         T(store_failed_sync_stops_acks_until_restart),
         T(store_in_use_by_another_process_is_refused),
         T(store_second_writer_stops_the_first),
+        T(store_position_ahead_of_a_restored_head_begins_a_new_epoch),
+        T(store_position_in_a_group_without_a_head_begins_a_new_epoch),
         T(store_killed_at_any_moment_loses_nothing_acknowledged),
         T(store_random_operations_unread_equals_a_recount),
 #undef T

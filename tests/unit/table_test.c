@@ -414,6 +414,23 @@ static void table_new_entries_have_epochs_of_their_own(void **state)
     assert_true(group(w, "a")->epoch == epoch); /* the same entry */
 }
 
+/* The same groups, made in the same order by the router's next life. */
+static void table_entries_of_another_life_have_other_epochs(void **state)
+{
+    struct world *w = *state;
+    struct peal_table next;
+    assert_int_equal(peal_table_init(&next, w->config, ROUTER + 1000000), PEAL_OK);
+    for (int i = 0; i < 100; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "live:%d", i);
+        const struct peal_group_entry *again = peal_table_ensure_group(&next, peal_span_of(name));
+        assert_non_null(again);
+        assert_true(group(w, name)->epoch != again->epoch);
+        assert_int_equal(again->head, 0);
+    }
+    peal_table_fini(&next);
+}
+
 static void table_durable_entry_goes_with_its_last_row(void **state)
 {
     struct world *w = *state;
@@ -569,6 +586,7 @@ int main(void)
         TEST(table_entries_that_age_together_go_in_pieces),
         TEST(table_node_that_comes_back_has_a_sequence_of_its_own),
         TEST(table_new_entries_have_epochs_of_their_own),
+        TEST(table_entries_of_another_life_have_other_epochs),
         TEST(table_durable_entry_goes_with_its_last_row),
         TEST(table_idle_entry_keeps_its_epoch_for_five_minutes),
         TEST(table_entry_that_is_wanted_again_is_not_idle),
