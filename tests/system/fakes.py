@@ -12,7 +12,7 @@ from peal import DEADLINE_S
 
 BEAT, JOIN, LEAVE, SYNC = 1, 2, 3, 4
 BATCH, MESSAGE, JOINED = 12, 13, 14
-SYNCED, CHECK, SYNC_SLOT, DIFFER = 19, 21, 22, 23
+SYNCED, CHECK, SYNC_SLOT, DIFFER = 19, 25, 26, 27
 FIRST, LAST = 1, 2
 BEAT_S = 0.25  # more often than a router, so that silence is not what is tested
 
