@@ -35,7 +35,7 @@ enum {
     PEAL_CONNECT_MS = 1000,         /* an attempt to connect; the next one follows */
     PEAL_PAGE_MESSAGES = 256,       /* of one replay page */
     PEAL_PAGE_BYTES = 256 * 1024,   /* of one replay page; a single larger message still fits */
-    PEAL_REPAIRS_MAX = 8,           /* replays in flight per worker */
+    PEAL_REPAIRS_MAX = 8,           /* replays in flight per worker, and per router of a node */
     PEAL_HELLO_GROUPS_MAX = 1024,   /* named by one hello, before limits.groups_per_connection */
     PEAL_ACK_OFFSETS_MAX = 1024,    /* single offsets in one ack */
     PEAL_WHO_MAX = 1000,            /* users in one answer that says who is there */

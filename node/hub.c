@@ -40,6 +40,8 @@ enum peal_err peal_hub_send(struct peal_hub *hub, struct peal_span group,
     struct peal_order *order = peal_order_new(PEAL_ORDER_SEND, hub->worker, frame->req, group,
                                               peal_buf_span(&hub->scratch));
     if (order == NULL) return PEAL_ENOMEM;
+    /* Lists from the newest backwards are what somebody asked for, and waits for. */
+    order->repair = frame->type == PEAL_F_FETCH && !(frame->flags & PEAL_FLAG_REVERSE);
     enum peal_err err = hub->io.order(hub->io.ctx, order);
     if (err != PEAL_OK) peal_order_free(order);
     return err;

@@ -78,6 +78,7 @@ struct peal_order *peal_order_new(enum peal_order_kind kind, uint8_t worker, uin
     struct peal_order *order = malloc(sizeof *order + group.size + frame.size);
     if (order == NULL) return NULL;
     *order = (struct peal_order){.kind = kind, .worker = worker, .req = req};
+    peal_link_init(&order->in_line);
     if (group.size > 0) memcpy(order->storage, group.at, group.size);
     order->group = peal_span_make(order->storage, group.size);
     if (frame.size > 0) memcpy(order->storage + group.size, frame.at, frame.size);

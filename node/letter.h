@@ -10,9 +10,11 @@
 #define PEAL_NODE_LETTER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/list.h"
 #include "base/span.h"
 #include "proto/msg.h"
 #include "proto/wire.h"
@@ -56,7 +58,10 @@ struct peal_order {
     uint8_t worker;
     uint64_t req; /* worker << PEAL_REQ_WORKER_SHIFT | number; 0 = no answer wanted */
     struct peal_span group;
-    struct peal_span frame; /* SEND: encoded */
+    struct peal_span frame;   /* SEND: encoded */
+    bool repair;              /* SEND: a page for a member that is behind; see node/repairs.h, */
+    struct peal_link in_line; /* whose these two are */
+    uint64_t since_ms;
     char storage[];
 };
 

@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/metrics.h"
 #include "node/lives.h"
+#include "node/repairs.h"
 #include "node/sync.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
@@ -30,6 +31,7 @@ struct link {
     uint64_t tried_ms; /* when another way was last tried; 0 = nobody has asked yet */
     uint64_t waits_ms; /* since when none was answered; a try to be heard begins it anew */
     struct peal_sync sync;
+    struct peal_repairs repairs;
     struct peal_map groups; /* that live on this router and are held here */
     struct peal_roll held;  /* the same by slot */
     struct peal_parcel out; /* what this turn has for the router */
@@ -200,8 +202,11 @@ static void frame_not_sent(struct peal_uplink *up, size_t link, struct peal_span
     case PEAL_F_SYNC:
         up->links[link].up = false; /* try on the next beat */
         break;
-    case PEAL_F_PUBLISH:
     case PEAL_F_FETCH:
+        peal_repairs_done(&up->links[link].repairs, frame.req);
+        post_failed(up, frame.req, PEAL_EQUEUE_FULL);
+        break;
+    case PEAL_F_PUBLISH:
     case PEAL_F_MARK:
     case PEAL_F_PRESENT:
     case PEAL_F_WHO:
@@ -255,6 +260,21 @@ static enum peal_err send_bytes(struct peal_uplink *up, size_t link, struct peal
     enum peal_err err = peal_parcel_add_bytes(&up->links[link].out, frame);
     flush_full(up, link);
     return err;
+}
+
+/* Pages that members want, as far as they may be on their way now. */
+static void send_repairs(struct peal_uplink *up, size_t link)
+{
+    struct link *l = &up->links[link];
+    struct peal_order *o;
+    while ((o = peal_repairs_next(&l->repairs, up->now_ms)) != NULL) {
+        enum peal_err err = l->up ? send_bytes(up, link, o->frame) : PEAL_ENO_ROUTER;
+        if (err != PEAL_OK) {
+            peal_repairs_done(&l->repairs, o->req);
+            post_failed(up, o->req, err);
+        }
+        peal_order_free(o);
+    }
 }
 
 static struct peal_span name_of(const struct group *g)
@@ -651,6 +671,8 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
         sync_slots(up, link, frame.offsets.at, frame.offsets.count);
     else
         post_answer(up, frame.req, bytes);
+    if (frame.type == PEAL_F_PAGE && peal_repairs_done(&up->links[link].repairs, frame.req))
+        send_repairs(up, link);
     peal_frame_fini(&frame);
 }
 
@@ -726,7 +748,12 @@ void peal_uplink_on_order(struct peal_uplink *up, struct peal_order *o)
     case PEAL_ORDER_SEND: {
         size_t link = link_of(up, o->group);
         enum peal_err err = PEAL_ENO_ROUTER;
-        if (up->links[link].up) err = send_bytes(up, link, o->frame);
+        if (o->repair && up->links[link].up) {
+            err = peal_repairs_add(&up->links[link].repairs, o, up->now_ms);
+            send_repairs(up, link);
+            if (err == PEAL_OK) return; /* it may be gone already */
+        } else if (up->links[link].up)
+            err = send_bytes(up, link, o->frame);
         if (err != PEAL_OK) post_failed(up, o->req, err);
         break;
     }
@@ -798,6 +825,17 @@ static void retry_syncs(struct peal_uplink *up)
         if (up->links[i].up && peal_sync_overdue(&up->links[i].sync, up->now_ms)) sync_link(up, i);
 }
 
+/* Members whose page does not come ask again later, and the next ones are sent. */
+static void give_up_repairs(struct peal_uplink *up)
+{
+    for (size_t i = 0; i < up->link_count; i++) {
+        uint64_t req;
+        while ((req = peal_repairs_late(&up->links[i].repairs, up->now_ms)) != 0)
+            post_failed(up, req, PEAL_ETIMEOUT);
+        send_repairs(up, i);
+    }
+}
+
 static void retry_joins(struct peal_uplink *up)
 {
     PEAL_LIST_EACH(&up->pendings, it, after)
@@ -817,6 +855,7 @@ void peal_uplink_on_tick(struct peal_uplink *up)
         if (up->lost & (1ull << w)) open_mail(up, w); /* one that is still full: by a later tick */
     retry_joins(up);
     retry_syncs(up);
+    give_up_repairs(up);
     if (up->now_ms < up->beat_due_ms) return;
     up->beat_due_ms = up->now_ms + PEAL_BEAT_MS;
     check_links(up);
@@ -865,6 +904,8 @@ struct peal_uplink *peal_uplink_new(const struct peal_uplink_io *io, uint64_t bo
     up->worker_count = worker_count;
     up->degraded = true;
     peal_link_init(&up->pendings);
+    for (size_t i = 0; i < router_count; i++)
+        peal_repairs_init(&up->links[i].repairs);
     enum peal_err err = peal_map_init(&up->pending_map);
     for (size_t i = 0; i < router_count && err == PEAL_OK; i++)
         err = peal_map_init(&up->links[i].groups);
@@ -885,6 +926,7 @@ void peal_uplink_free(struct peal_uplink *up)
         }
         peal_map_fini(&l->groups);
         peal_roll_fini(&l->held);
+        peal_repairs_fini(&l->repairs);
         peal_parcel_fini(&l->out);
     }
     for (uint8_t w = 0; w < up->worker_count; w++)

@@ -883,6 +883,82 @@ static void uplink_many_joins_leave_in_bounded_messages(void **state)
         assert_true(w->sent[i].req == req_of(0, 1 + i));
 }
 
+/* A worker's FETCH for a member that is behind. */
+static void want_page(struct world *w, uint64_t req)
+{
+    struct peal_buf buf = {0};
+    struct peal_frame fetch = {.type = PEAL_F_FETCH, .req = req, .group = peal_span_of("room")};
+    peal_frame_encode(&fetch, &buf);
+    struct peal_order *o = peal_order_new(PEAL_ORDER_SEND, (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT),
+                                          req, fetch.group, peal_buf_span(&buf));
+    o->repair = true;
+    peal_uplink_on_order(w->up, o);
+    peal_buf_fini(&buf);
+}
+
+static void page_came(struct world *w, uint64_t req)
+{
+    struct peal_buf buf = {0};
+    struct peal_frame page = {.type = PEAL_F_PAGE, .req = req, .group = peal_span_of("room")};
+    peal_frame_encode(&page, &buf);
+    peal_uplink_on_answer(w->up, 0, peal_buf_span(&buf));
+    peal_uplink_flush(w->up);
+    peal_buf_fini(&buf);
+}
+
+static size_t count_fetches(const struct world *w)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w->sent_count; i++)
+        count += w->sent[i].type == PEAL_F_FETCH;
+    return count;
+}
+
+static void uplink_pages_of_all_workers_share_what_a_router_is_asked_at_once(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    confirm(w, 1);
+    forget(w);
+    for (uint64_t n = 1; n <= PEAL_REPAIRS_MAX; n++) {
+        want_page(w, req_of(0, n));
+        want_page(w, req_of(1, n));
+    }
+    request(w, PEAL_F_PUBLISH, req_of(0, 99), "room", 1); /* waits for none of them */
+    peal_uplink_flush(w->up);
+    assert_int_equal(count_fetches(w), PEAL_REPAIRS_MAX);
+    assert_int_equal(last_sent(w)->type, PEAL_F_PUBLISH);
+    page_came(w, req_of(0, 1));
+    assert_int_equal(count_fetches(w), PEAL_REPAIRS_MAX + 1);
+    page_came(w, req_of(0, 1)); /* a second time gives no place */
+    assert_int_equal(count_fetches(w), PEAL_REPAIRS_MAX + 1);
+}
+
+static void uplink_page_that_takes_too_long_makes_room_for_the_next(void **state)
+{
+    struct world *w = *state;
+    batch(w, 5, 0, NULL);
+    confirm(w, 1);
+    for (uint64_t n = 1; n <= PEAL_REPAIRS_MAX; n++)
+        want_page(w, req_of(0, n));
+    pass(w, 1500);
+    batch(w, 5, 0, NULL);
+    want_page(w, req_of(1, 1));
+    forget(w);
+    pass(w, 500);
+    assert_int_equal(w->posted_count[0], PEAL_REPAIRS_MAX);
+    for (size_t i = 0; i < PEAL_REPAIRS_MAX; i++)
+        assert_int_equal(w->posted[0][i]->frame.code, PEAL_ETIMEOUT);
+    assert_int_equal(count_fetches(w), 1);
+    assert_true(peal_uplink_ready(w->up)); /* slow is not away */
+    /* What is in the line when the link goes is refused at once. */
+    pass(w, PEAL_BEAT_LOST_MS + 1);
+    forget(w);
+    want_page(w, req_of(1, 2));
+    peal_uplink_flush(w->up);
+    assert_int_equal(w->posted[1][w->posted_count[1] - 1]->frame.code, PEAL_ENO_ROUTER);
+}
+
 static void uplink_large_request_follows_what_waits_before_it(void **state)
 {
     struct world *w = *state;
@@ -984,6 +1060,8 @@ int main(void)
         TEST(uplink_garbage_from_the_link_is_no_crash_but_a_sync),
         TEST(uplink_turn_leaves_as_one_message_in_order),
         TEST(uplink_many_joins_leave_in_bounded_messages),
+        TEST(uplink_pages_of_all_workers_share_what_a_router_is_asked_at_once),
+        TEST(uplink_page_that_takes_too_long_makes_room_for_the_next),
         TEST(uplink_large_request_follows_what_waits_before_it),
         TEST(uplink_batch_that_cannot_be_sent_is_that_for_each_frame),
         TEST(uplink_sync_that_cannot_be_sent_is_tried_on_the_next_beat),
