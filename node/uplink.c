@@ -874,7 +874,7 @@ bool peal_uplink_silent(struct peal_uplink *up, size_t link, uint64_t ms)
 bool peal_uplink_unanswered(struct peal_uplink *up, size_t link, uint64_t ms)
 {
     struct link *l = &up->links[link];
-    bool heard = l->boot != 0 && up->now_ms - l->heard_ms <= PEAL_BEAT_LOST_MS;
+    bool heard = l->lives.boot != 0 && up->now_ms - l->heard_ms <= PEAL_BEAT_LOST_MS;
     if (!heard || !l->sync.waits || up->now_ms - l->waits_ms <= ms) return false;
     l->waits_ms = up->now_ms;
     return true;
