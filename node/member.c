@@ -146,13 +146,11 @@ void peal_member_pump(struct peal_member *m)
 static bool page_gap(struct peal_pursuit *p, struct peal_event *event)
 {
     event->type = PEAL_EVENT_GAP;
-    if (p->no_loss > 0 && event->from <= p->no_loss) {
-        if (event->to <= p->no_loss) {
-            if (event->to > p->cursor) p->cursor = event->to;
-            return true;
-        }
-        event->from = p->no_loss + 1;
+    if (event->to < p->loss_from) {
+        if (event->to > p->cursor) p->cursor = event->to;
+        return true;
     }
+    if (event->from < p->loss_from) event->from = p->loss_from;
     if (peal_conn_try_event(p->member->conn, event) != PEAL_OK) return false;
     peal_count(PEAL_M_GAPS, 1);
     p->cursor = event->to;
@@ -181,11 +179,12 @@ static bool page_entry(struct peal_pursuit *p, struct peal_span bytes)
                 p->cursor = env.offset;
                 if (m->group->inbox) peal_conn_acked_by_ping(conn, env.offset);
             }
-            p->no_loss = 0;
+            p->loss_from = 0;
         }
     } else if (entry.type == PEAL_F_SKIP) {
         event.type = PEAL_EVENT_SKIP;
-        fits = peal_conn_try_event(conn, &event) == PEAL_OK;
+        if (event.from <= p->cursor) event.from = p->cursor + 1;
+        if (event.from <= event.to) fits = peal_conn_try_event(conn, &event) == PEAL_OK;
         if (fits && entry.to > p->cursor) p->cursor = entry.to;
     } else if (entry.type == PEAL_F_GAP) {
         fits = page_gap(p, &event);
@@ -236,10 +235,14 @@ static void decide_by_page(struct peal_pursuit *p, const struct peal_frame *page
 {
     enum peal_recovered recovered = page_has_gap(page) ? PEAL_RECOVERED_GAP : PEAL_RECOVERED_FULL;
     if (p->last > 0) { /* it starts where the messages start */
+        uint64_t first = page->first > 0 ? page->first : 1;
         recovered = PEAL_RECOVERED_NEW;
-        if (p->epoch != page->epoch) p->no_loss = page->first > 0 ? page->first - 1 : 0;
-        if (p->cursor + 1 < page->first) p->cursor = page->first - 1;
-        p->epoch = page->epoch;
+        if (p->epoch != page->epoch) {
+            p->epoch = page->epoch;
+            p->cursor = page->head > p->last ? page->head - p->last : 0;
+        }
+        if (p->cursor < first - 1) p->cursor = first - 1;
+        p->loss_from = p->cursor + 1; /* the answer says that it begins here */
     }
     decide(p, recovered);
 }
@@ -261,7 +264,7 @@ static void take_page(struct peal_member *m, const struct peal_frame *page)
     if (p->epoch != page->epoch) {
         p->epoch = page->epoch;
         p->cursor = 0; /* the page begins with the gap that says so */
-        p->no_loss = 0;
+        p->loss_from = 0;
     }
     for (size_t i = 0; i < page->entries.count; i++) {
         if (!page_entry(p, page->entries.at[i])) {
@@ -303,7 +306,6 @@ void peal_member_place(struct peal_member *m)
     } else if (p->last > 0) {
         p->epoch = g->epoch;
         p->cursor = g->offset > p->last ? g->offset - p->last : 0;
-        p->no_loss = g->offset; /* what the answer to the join says is where it begins */
         if (p->cursor == g->offset) decide(p, PEAL_RECOVERED_NEW);
     } else if (g->inbox && g->keeps) {
         p->epoch = g->epoch;

@@ -40,10 +40,10 @@ struct peal_pursuit {
     bool has_since;
     bool unacked; /* inbox without a position: only what no device has acked */
     uint64_t epoch;
-    uint64_t cursor;   /* everything up to here was given to the connection's queue */
-    uint64_t last;     /* `last: n`, 0 = not asked */
-    uint64_t no_loss;  /* `last`: what is missing up to here, before the first message, is none */
-    uint64_t retry_ms; /* a failed fetch is tried again then */
+    uint64_t cursor;    /* everything up to here was given to the connection's queue */
+    uint64_t last;      /* `last: n`, 0 = not asked */
+    uint64_t loss_from; /* `last`: what is missing before this, and before a message, is none */
+    uint64_t retry_ms;  /* a failed fetch is tried again then */
     struct peal_request fetch;
     char *id; /* the command's id as JSON, or NULL */
 };

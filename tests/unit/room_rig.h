@@ -103,7 +103,7 @@ static inline void page(struct world *w, uint64_t req, uint64_t epoch, uint64_t 
                                .epoch = epoch,
                                .offset = to,
                                .head = to,
-                               .first = from + 1};
+                               .first = gap_to != 0 ? gap_to + 1 : from + 1};
     frame.entries.at = entries;
     if (gap_to != 0) {
         struct peal_frame gap = {.type = PEAL_F_GAP,
