@@ -129,6 +129,7 @@ void peal_groups_on_message(struct peal_hub *hub, struct peal_letter *letter, ui
     if (n == NULL) return;
     struct peal_group *g = PEAL_FROM_NODE(n, struct peal_group, node);
     if (!g->joined) return;
+    if (env->epoch != g->epoch) g->rev = 0;
     note_counts(g, letter->frame.unread, letter->frame.rev);
     if (env->epoch == g->epoch && env->offset <= g->offset) return; /* seen before */
     if (env->epoch != g->epoch || env->offset != g->offset + 1) {
@@ -201,7 +202,10 @@ void peal_groups_on_position(struct peal_hub *hub, const struct peal_frame *fram
     } else if (!g->joined) {
         return;
     }
-    bool counts_changed = g->joined && frame->rev > g->rev;
+    /* A store that was restored counts on from where its copy was. */
+    if (frame->epoch != g->epoch) g->rev = 0;
+    /* Other groups of the store have a rev as well, which is nobody's business here. */
+    bool counts_changed = g->inbox && g->joined && frame->rev > g->rev;
     note_counts(g, frame->unread, frame->rev);
     g->keeps = (frame->flags & PEAL_FLAG_KEEPS) != 0;
     if (!g->joined) {

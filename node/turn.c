@@ -84,7 +84,7 @@ void peal_turn_add(struct peal_hub *hub, struct peal_group *g, const struct peal
     struct peal_turn_message *message = &turn->messages[turn->message_count++];
     message->env = letter->env;
     message->unread = letter->frame.unread;
-    message->rev = letter->frame.rev;
+    message->rev = g->inbox ? letter->frame.rev : 0; /* only inboxes have counts */
     message->next = 0;
     if (g->turn_first == 0) {
         g->turn_first = turn->message_count;
