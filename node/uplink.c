@@ -811,7 +811,9 @@ static void check_links(struct peal_uplink *up)
             l->up = false;
         }
         check_lives(up, i);
-        if (l->lives.boot != 0 && send_frame(up, i, &beat) != PEAL_OK)
+        /* Also to a router that was never heard: it forgets a node that says nothing, and then has
+         * nobody to send its beats to. */
+        if (send_frame(up, i, &beat) != PEAL_OK)
             peal_log(PEAL_LOG_WARN, "link.beat_not_sent", "link=%zu", i);
         struct peal_sync_io io = {up, i, send_check};
         if (l->up) peal_sync_check(&l->sync, &io, &l->held, up->now_ms);
