@@ -29,6 +29,7 @@ struct world {
     size_t op_room;
     struct peal_store_fetch *fetches[16];
     size_t fetch_count;
+    bool reader_full;
     uint64_t stored; /* offset of the last stored message, one durable group is enough here */
     uint64_t rev;
 };
@@ -60,6 +61,7 @@ static enum peal_err io_submit(void *ctx, struct peal_store_op *op)
 static enum peal_err io_read(void *ctx, struct peal_store_fetch *fetch)
 {
     struct world *w = ctx;
+    if (w->reader_full) return PEAL_EQUEUE_FULL;
     assert_true(w->fetch_count < 16);
     w->fetches[w->fetch_count++] = fetch;
     return PEAL_OK;
@@ -616,6 +618,26 @@ static void shard_page_tells_what_history_no_longer_has(void **state)
     fetch(w, "room", 1001, 9, &page); /* ahead of the head is never up to date */
     expect_gap(&page, 1, 3, PEAL_GAP_EPOCH);
     peal_frame_fini(&page);
+}
+
+/* Nobody waits for the reader: the node is told, and asks again. */
+static void shard_page_the_reader_has_no_room_for_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct peal_frame in = {.type = PEAL_F_FETCH, .req = 7, .group = peal_span_of("user:bob")};
+    struct peal_frame page;
+    w->reader_full = true;
+    from_node(w, 42, &in);
+    assert_int_equal(w->fetch_count, 0);
+    assert_int_equal(w->reply_count, 1);
+    assert_int_equal(peal_frame_decode(peal_bytes_span(w->replies[0]), &page), PEAL_OK);
+    assert_int_equal(page.type, PEAL_F_PAGE);
+    assert_int_equal(page.req, 7);
+    assert_int_equal(page.code, PEAL_EQUEUE_FULL);
+    peal_frame_fini(&page);
+    w->reader_full = false;
+    from_node(w, 42, &in);
+    assert_int_equal(w->fetch_count, 1);
 }
 
 static void shard_page_of_a_group_that_keeps_nothing_is_a_gap(void **state)
@@ -1191,6 +1213,7 @@ int main(void)
         TEST(shard_retry_with_the_same_id_is_a_duplicate),
         TEST(shard_operations_beyond_the_stores_room_wait_in_order),
         TEST(shard_page_tells_what_history_no_longer_has),
+        TEST(shard_page_the_reader_has_no_room_for_is_refused),
         TEST(shard_page_of_a_group_that_keeps_nothing_is_a_gap),
         TEST(shard_sync_makes_the_table_exactly_what_the_node_holds),
         TEST(shard_sync_that_lost_a_page_is_not_confirmed),
