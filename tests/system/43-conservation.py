@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conservation import check_conservation
+from conservation import check_conservation, wait_accepted
 from doors import Push
 from metrics import read_metrics
 from native import Native
@@ -84,9 +84,8 @@ def test_node_killed_between_slow_readers_and_a_flood_leaves_sums_that_agree(sta
     for client in slow:
         client.sock.close()
 
-    metrics, first, second = check_conservation(router, one, two)
-    published = talk.sent + sum(flood.sent for flood in floods)
-    assert metrics["peal_publishes_accepted_total"] == published
+    wait_accepted(router, talk.sent + sum(flood.sent for flood in floods))
+    _, first, second = check_conservation(router, one, two)
     assert first['peal_connections_closed_total{reason="slow"}'] >= 1
     assert second["peal_store_stored_total"] == 0  # a node stores nothing
     for flood in floods[:2]:
@@ -101,7 +100,7 @@ def test_router_killed_under_a_flood_finds_what_it_had_and_goes_on(start_cluster
     flood.start()
     push.start()
     deadline = time.monotonic() + 20
-    while len(flood.stored) < 1000 and time.monotonic() < deadline and flood.is_alive():
+    while len(flood.stored) < 300 and time.monotonic() < deadline and flood.is_alive():
         time.sleep(0.02)
     router.kill()
     enough.set()
@@ -114,7 +113,7 @@ def test_router_killed_under_a_flood_finds_what_it_had_and_goes_on(start_cluster
         assert time.monotonic() < deadline, answer
         time.sleep(0.05)
     metrics = check_conservation(router, node)[0]
-    assert metrics["peal_store_found_total"] >= len(flood.stored) >= 1000
+    assert metrics["peal_store_found_total"] >= len(flood.stored) >= 300
     flood.check_found(node)
 
 

@@ -9,7 +9,8 @@ asks every process that runs for its counters and says which sum does not add up
     node    frames due = written + dropped + queued
 
 Counters are read one after the other, so a sum means something only when nothing moves: a process
-is asked again until it rests and its sums agree. Counters begin with the process, so they can
+is asked again until it rests and its sums agree. What is in the sockets in front of it nobody knows:
+`wait_accepted` waits for that, where it is known what was sent. Counters begin with the process, so they can
 be asked for after any number of kills: `found` is what the store had when it was opened.
 """
 
@@ -64,6 +65,10 @@ def broken(counted):
     return found
 
 
+def rests(now, before):
+    return now == before and now["peal_publishes_waiting"] == 0
+
+
 def check_process(server, timeout=20):
     """Waits until the process rests, with sums that agree; returns its metrics."""
     deadline = time.monotonic() + timeout
@@ -72,7 +77,7 @@ def check_process(server, timeout=20):
         metrics = read_metrics(server)
         now = terms(metrics)
         wrong = broken(now)
-        if now == before and not wrong:
+        if rests(now, before) and not wrong:
             return metrics
         if time.monotonic() > deadline:
             assert not wrong, f"{server.verb} {server.directory.name}: " + "; ".join(wrong)
@@ -84,3 +89,12 @@ def check_process(server, timeout=20):
 def check_conservation(*servers, timeout=20):
     """Of every process that runs; returns the metrics of each, in their order."""
     return [check_process(server, timeout) for server in servers if server.running]
+
+
+def wait_accepted(router, count, timeout=60):
+    """Until the router has read as many publishes as were sent."""
+    deadline = time.monotonic() + timeout
+    while (accepted := read_metrics(router)["peal_publishes_accepted_total"]) != count:
+        assert accepted < count, f"{accepted} publishes of {count} that were sent"
+        assert time.monotonic() < deadline, f"{accepted} of {count} publishes have arrived"
+        time.sleep(0.05)
