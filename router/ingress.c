@@ -345,6 +345,14 @@ static enum peal_err open_sockets(struct peal_ingress *in, void *zmq,
     set_options(in, in->pull, "pull", PEAL_WIRE_BYTES_MAX);
     set_options(in, in->rpc, "rpc", PEAL_WIRE_BYTES_MAX);
     set_options(in, in->xpub, "xpub", PEAL_INGRESS_XPUB_BYTES_MAX);
+    /* Nothing may be said to a publisher here. One that has closed would answer with a reset, and
+     * the kernel would throw away what is still to be read: while the store is slow, megabytes. Who
+     * is gone without a word is found by TCP. */
+    set_int(in->pull, ZMQ_HEARTBEAT_IVL, 0);
+    set_int(in->pull, ZMQ_TCP_KEEPALIVE, 1);
+    set_int(in->pull, ZMQ_TCP_KEEPALIVE_IDLE, 120);
+    set_int(in->pull, ZMQ_TCP_KEEPALIVE_INTVL, 20);
+    set_int(in->pull, ZMQ_TCP_KEEPALIVE_CNT, 3);
     set_int(in->rpc, ZMQ_ROUTER_MANDATORY, 1);
     set_int(in->rpc, ZMQ_ROUTER_HANDOVER, 1);
     set_int(in->rpc, ZMQ_SNDHWM, SEND_HWM);

@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from command import run
-from conservation import check_conservation
+from conservation import check_conservation, wait_accepted
 from doors import Push, Rpc
 from metrics import read_metrics
 from native import Native
@@ -70,6 +70,20 @@ def test_push_to_a_router_that_stands_still_waits_and_loses_nothing(start_cluste
         assert ann.next("message")["data"] == "last"
     metrics = check_conservation(router, node)[0]
     assert metrics["peal_publishes_numbered_total"] == count + 2
+
+
+def test_push_that_has_closed_before_the_router_reads_loses_nothing(start_cluster):
+    router, _ = start_cluster(0, CONFIG)
+    push = Push(router.doors["pull"])
+    push.send({"user": "ann", "data": "first"})
+    wait_accepted(router, 1, timeout=20)
+    with stopped(router):
+        with push:
+            for n in range(300):  # as much as the kernels take
+                push.send({"user": "ann", "data": {"n": n, "x": "x" * 1000}})
+        time.sleep(3)  # longer than the beats of ZeroMQ on the router's other sockets
+    wait_accepted(router, 301, timeout=10)
+    assert check_conservation(router)[0]["peal_store_stored_total"] == 301
 
 
 def test_dealer_to_a_router_that_stands_still_waits_and_is_answered(start_cluster):
