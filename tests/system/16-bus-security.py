@@ -4,7 +4,7 @@ import msgpack
 import pytest
 import zmq
 
-from bus import OTHER_MECHANISM, Keys, wait_counted, wait_refused, zmq_socket
+from bus import OTHER_MECHANISM, Keys, wait_counted, wait_ready, wait_refused, zmq_socket
 from command import run
 from metrics import read_metrics, total
 from native import Native
@@ -180,6 +180,7 @@ def test_node_refused_by_a_wrong_list_comes_in_once_it_is_right(start_peal, tmp_
     mine.allow(node="node", late="node")
     router.start()
     wait_counted(router, "peal_router_nodes", 2)
+    wait_ready(late)
     assert late.api.post("/v1/publish", {"user": "ann", "data": 1}).status == 200
 
 

@@ -108,6 +108,14 @@ def wait_counted(server, name, least, timeout=DEADLINE_S):
 OTHER_MECHANISM = ("protocol", "broken")
 
 
+def wait_ready(server, timeout=DEADLINE_S):
+    """Waits until a node trusts its links."""
+    deadline = time.monotonic() + timeout
+    while server.api.get("/readyz").status != 200:
+        assert time.monotonic() < deadline, "the node is not ready"
+        time.sleep(0.05)
+
+
 def wait_refused(server, reasons, least=1):
     """Waits until so many handshakes have been refused for one of the reasons."""
     deadline = time.monotonic() + DEADLINE_S
