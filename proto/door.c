@@ -81,9 +81,10 @@ static void pack_text(msgpack_packer *pk, const char *text)
 }
 
 static void pack_error(msgpack_packer *pk, enum peal_err err, struct peal_span why,
-                       struct peal_span field, uint64_t after_ms)
+                       struct peal_span field, uint64_t after_ms, struct peal_span owner)
 {
-    msgpack_pack_map(pk, 2 + (size_t)(field.size > 0) + (size_t)(after_ms > 0));
+    msgpack_pack_map(pk, 2 + (size_t)(field.size > 0) + (size_t)(after_ms > 0) +
+                             (size_t)(owner.size > 0));
     pack_text(pk, "code");
     pack_text(pk, peal_err_word(err));
     pack_text(pk, "message");
@@ -91,6 +92,10 @@ static void pack_error(msgpack_packer *pk, enum peal_err err, struct peal_span w
     if (field.size > 0) {
         pack_text(pk, "field");
         pack_span(pk, field);
+    }
+    if (owner.size > 0) {
+        pack_text(pk, "owner");
+        pack_span(pk, owner);
     }
     if (after_ms > 0) {
         pack_text(pk, "after_ms");
@@ -104,7 +109,7 @@ static void pack_receipt(msgpack_packer *pk, const struct peal_frame *receipt)
         msgpack_pack_map(pk, 1);
         pack_text(pk, "error");
         pack_error(pk, (enum peal_err)receipt->code, receipt->message, receipt->id,
-                   receipt->after_ms);
+                   receipt->after_ms, receipt->group);
         return;
     }
     bool duplicate = (receipt->flags & PEAL_FLAG_DUPLICATE) != 0;
@@ -148,5 +153,5 @@ void peal_door_encode_error(uint64_t req, enum peal_err err, const char *why, st
     pack_text(&pk, "req");
     msgpack_pack_uint64(&pk, req);
     pack_text(&pk, "error");
-    pack_error(&pk, err, peal_span_of(why), (struct peal_span){0}, 0);
+    pack_error(&pk, err, peal_span_of(why), (struct peal_span){0}, 0, (struct peal_span){0});
 }

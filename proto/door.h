@@ -3,7 +3,8 @@
  *   {"op": "publish", "req": u64, "messages": [object, ...]}  ->  {"req": u64, "results": [...]}
  *
  * The objects are those of proto/publish.h. A result is {id, group, epoch, offset, ack,
- * duplicate?} or {"error": {code, message, field?, after_ms?}}, in the order of the messages.
+ * duplicate?} or {"error": {code, message, field?, after_ms?, owner?}}, in the order of the
+ * messages; owner is the ROUTER endpoint where the group is at home.
  *
  * Thread: any; no state. */
 #ifndef PEAL_PROTO_DOOR_H
@@ -23,7 +24,8 @@ struct peal_door_call {
  * with a sentence in why; out->req is set as far as it was found and there is nothing to free. */
 enum peal_err peal_door_decode(struct peal_span bytes, struct peal_door_call *out, char *why,
                                size_t why_size);
-/* Appends a reply. receipts are RECEIPT frames; `field` of an error is their `id`. */
+/* Appends a reply. receipts are RECEIPT frames; `field` of an error is their `id`, and
+ * `owner` their `group`. */
 void peal_door_encode(uint64_t req, const struct peal_frame *receipts, size_t count,
                       struct peal_buf *out);
 /* Appends a reply to a call that failed as a whole: {"req", "error": {code, message}}. */

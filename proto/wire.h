@@ -63,6 +63,20 @@ enum peal_frame_type {
     PEAL_F_SYNC_SLOT, /* seq flags positions limit from: all I hold in one slot, as in SYNC */
     /* router -> node, ROUTER socket */
     PEAL_F_DIFFER, /* offsets(slots): of a CHECK, where my rows are others */
+    /* router -> node, ROUTER socket or topic; also in place of a RECEIPT */
+    PEAL_F_MOVED, /* req slot owner generation envelope(what was asked, unread): not my slot */
+    /* router -> node on both ways, router -> router */
+    PEAL_F_SLOTS, /* boot owner(the sender) offsets(runs of proto/slots.h): whose slots are whose */
+    /* router -> router, PULL */
+    PEAL_F_FORWARD, /* envelope: of the owner's slot; never forwarded again */
+    /* operator -> router, and its answer */
+    PEAL_F_MOVE,  /* req slot owner: give this slot of yours to that router */
+    PEAL_F_GIVEN, /* req slot owner generation code message */
+    /* router -> router (router/mover.h) */
+    PEAL_F_COPY,   /* boot owner slot seq offset flags envelope: piece `offset` of move `seq` */
+    PEAL_F_COPIED, /* boot owner slot seq offset code: that piece is here, and durable */
+    /* inside a COPY only */
+    PEAL_F_RECORDS, /* group from flags entries: of a store (storage/moving.h) */
     PEAL_FRAME_TYPES
 };
 
@@ -75,7 +89,7 @@ enum {
     PEAL_FLAG_ACK = 32,        /* MARK, STATE: delivered */
     PEAL_FLAG_READ = 64,       /* MARK, STATE: read; MESSAGE in a PAGE: was read */
     PEAL_FLAG_ALL = 128,       /* MARK: everything up to now */
-    PEAL_FLAG_STORED = 256,    /* RECEIPT: committed, not only routed */
+    PEAL_FLAG_STORED = 256,    /* RECEIPT: committed, not only routed; COPY: of the store */
     PEAL_FLAG_DUPLICATE = 512, /* RECEIPT: seen before */
     PEAL_FLAG_MORE = 1024,     /* PAGE: REVERSE pages have older ones left */
     PEAL_FLAG_ACKED = 2048,    /* MESSAGE in a PAGE: some device acked it */
@@ -137,6 +151,9 @@ struct peal_frame {
     uint64_t source; /* whose report: a number of the node's own choice */
     uint64_t users;
     uint64_t connections;
+    uint64_t slot;
+    uint64_t owner; /* number of a router */
+    uint64_t generation;
     struct peal_span message;  /* sentence for an error */
     struct peal_span envelope; /* encoded */
     struct {

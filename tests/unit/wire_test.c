@@ -33,6 +33,9 @@ static struct peal_frame full_frame(enum peal_frame_type type)
                            .why = 15,
                            .code = 16,
                            .flags = 17,
+                           .slot = 18,
+                           .owner = 19,
+                           .generation = 20,
                            .message = peal_span_of("why"),
                            .envelope = peal_span_of("env")};
     f.entries.at = entries;
