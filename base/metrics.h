@@ -77,6 +77,17 @@
     X(REFUSED_QUEUE, counter, "peal_publishes_refused_total{reason=\"queue_full\"}", "")           \
     X(REFUSED_STORE, counter, "peal_publishes_refused_total{reason=\"store_full\"}", "")           \
     X(REFUSED_ERROR, counter, "peal_publishes_refused_total{reason=\"error\"}", "")                \
+    X(REFUSED_SLOT, counter, "peal_publishes_refused_total{reason=\"slot\"}", "")                  \
+    X(FORWARDED, counter, "peal_publishes_forwarded_total",                                        \
+      "Publishes from PUSH handed to the router of their slot")                                    \
+    X(STORE_MOVED_IN, counter, "peal_store_moved_in_total",                                        \
+      "Messages that came with a slot of another router")                                          \
+    X(STORE_MOVED_OUT, counter, "peal_store_moved_out_total",                                      \
+      "Messages that went with a slot to another router")                                          \
+    X(SLOTS_CONTRADICTED, gauge, "peal_slots_contradicted",                                        \
+      "Slots that two routers claim: nobody serves them")                                          \
+    X(SLOTS_MOVED, counter, "peal_slots_moved_answers_total",                                      \
+      "Requests of nodes sent to the owner of the slot")                                           \
     X(BUS_ACCEPTED, counter, "peal_bus_accepted_total", "Connections to the ZeroMQ doors")         \
     X(BUS_HANDSHAKES, counter, "peal_bus_handshakes_total", "Handshakes finished at these doors")  \
     X(BUS_REFUSED_KEY, counter, "peal_bus_refused_total{reason=\"key\"}",                          \

@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "proto/group.h"
 #include "proto/wire.h"
+#include "storage/moving.h"
 
 /* ---- the numbers in meta ---------------------------------------------------------------- */
 
@@ -22,6 +23,23 @@ enum peal_err peal_number_put(struct peal_txn *txn, const char *name, uint64_t n
     peal_number_encode(peal_span_of(name), number, record);
     return peal_txn_put(txn, PEAL_TREE_META, peal_span_of(name),
                         peal_span_make(record, sizeof record));
+}
+
+enum peal_err peal_blob_get(struct peal_txn *txn, const char *name, struct peal_span *out)
+{
+    struct peal_span value;
+    enum peal_err err = peal_txn_get(txn, PEAL_TREE_META, peal_span_of(name), &value);
+    if (err != PEAL_OK) return err;
+    return peal_blob_decode(peal_span_of(name), value, out);
+}
+
+enum peal_err peal_blob_put(struct peal_txn *txn, const char *name, struct peal_span bytes)
+{
+    char *value;
+    enum peal_err err = peal_txn_reserve(txn, PEAL_TREE_META, peal_span_of(name),
+                                         PEAL_RECORD_BLOB + bytes.size, &value);
+    if (err == PEAL_OK) peal_blob_encode(peal_span_of(name), bytes, value);
+    return err;
 }
 
 /* ---- transaction ------------------------------------------------------------------------ */
@@ -58,6 +76,7 @@ enum peal_err peal_batch_begin(struct peal_batch *batch, uint64_t now_ms)
     batch->now_ms = batch->ids.now_ms = now_ms;
     batch->ids.wrote = false;
     batch->ids.corrupt = 0;
+    batch->wrote = false;
     batch->disk_low = peal_db_disk_low(batch->db);
     if (!batch->counted) count_present(batch, peal_txn_entries(&batch->txn, PEAL_TREE_MESSAGE));
     return PEAL_OK;
@@ -77,6 +96,8 @@ static void count_tally(const struct peal_tally *tally)
     peal_count(PEAL_M_EVICTED, tally->evicted);
     peal_count(PEAL_M_DAMAGED, tally->damaged);
     peal_count(PEAL_M_CORRUPT, tally->corrupt);
+    peal_count(PEAL_M_STORE_MOVED_IN, tally->moved_in);
+    peal_count(PEAL_M_STORE_MOVED_OUT, tally->moved_out);
 }
 
 /* Another writer would give the same numbers again: better none than two. */
@@ -93,7 +114,7 @@ static enum peal_err owner_check(struct peal_batch *batch)
 
 bool peal_batch_dirty(const struct peal_batch *batch)
 {
-    return batch->ids.wrote || peal_heads_dirty(&batch->heads);
+    return batch->wrote || batch->ids.wrote || peal_heads_dirty(&batch->heads);
 }
 
 enum peal_err peal_batch_finish(struct peal_batch *batch)
@@ -246,16 +267,40 @@ void peal_batch_reset(struct peal_store_op *op)
     op->epoch = op->offset = op->first = op->unread = op->rev = 0;
 }
 
+/* What concerns slots and not one group. */
+static enum peal_err apply_to_slots(struct peal_batch *batch, struct peal_store_op *op)
+{
+    switch (op->kind) {
+    case PEAL_STORE_SLOTS:
+        batch->wrote = true;
+        return peal_blob_put(&batch->txn, "slots", op->message);
+    case PEAL_STORE_EXPORT:
+        return peal_moving_export(batch, op);
+    case PEAL_STORE_IMPORT:
+        if (room_left(batch)) return peal_moving_import(batch, op);
+        op->err = PEAL_ESTORE_FULL;
+        return PEAL_OK;
+    case PEAL_STORE_DROP:
+        return peal_moving_drop(batch, (uint16_t)op->mark_flags);
+    default:
+        break;
+    }
+    PEAL_ASSERT(false);
+    return PEAL_EINTERNAL;
+}
+
 enum peal_err peal_batch_apply(struct peal_batch *batch, struct peal_store_op *op)
 {
     struct peal_head *head;
     peal_batch_reset(op);
-    if (peal_name_check(op->group) != PEAL_OK) {
-        op->err = PEAL_EBAD_GROUP;
+    bool asks = op->kind == PEAL_STORE_HEAD || op->kind == PEAL_STORE_EXPORT;
+    if (!asks && !batch->txn.write) {
+        op->err = PEAL_EIO;
         return PEAL_OK;
     }
-    if (op->kind != PEAL_STORE_HEAD && !batch->txn.write) {
-        op->err = PEAL_EIO;
+    if (op->kind >= PEAL_STORE_SLOTS) return apply_to_slots(batch, op);
+    if (peal_name_check(op->group) != PEAL_OK) {
+        op->err = PEAL_EBAD_GROUP;
         return PEAL_OK;
     }
     enum peal_err err = peal_heads_get(&batch->heads, op->group, &head);
@@ -269,6 +314,8 @@ enum peal_err peal_batch_apply(struct peal_batch *batch, struct peal_store_op *o
         return apply_put(batch, op, head);
     case PEAL_STORE_MARK:
         return apply_mark(batch, op, head);
+    default: /* above */
+        break;
     }
     PEAL_ASSERT(false);
     return PEAL_EINTERNAL;

@@ -18,7 +18,10 @@ struct peal_batch {
     struct peal_ids ids;
     uint64_t boot; /* must stand in the owner record */
     uint64_t now_ms;
-    bool disk_low;    /* the disk was low when the transaction began */
+    bool disk_low;           /* the disk was low when the transaction began */
+    bool wrote;              /* something beside heads and ids */
+    uint64_t quiet_until_ms; /* till then retention leaves quiet_slot alone: it is being exported */
+    uint16_t quiet_slot;
     bool counted;     /* present is known */
     uint64_t present; /* messages in the file, as counted last */
 };
@@ -48,5 +51,8 @@ void peal_batch_reset(struct peal_store_op *op);
 /* Numbers in the tree meta. Errors: PEAL_ENOT_FOUND, PEAL_ECORRUPT, those of peal_txn_put. */
 enum peal_err peal_number_get(struct peal_txn *txn, const char *name, uint64_t *out);
 enum peal_err peal_number_put(struct peal_txn *txn, const char *name, uint64_t number);
+/* Bytes in the tree meta, likewise. *out is valid until the next write. */
+enum peal_err peal_blob_get(struct peal_txn *txn, const char *name, struct peal_span *out);
+enum peal_err peal_blob_put(struct peal_txn *txn, const char *name, struct peal_span bytes);
 
 #endif

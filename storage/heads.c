@@ -273,6 +273,15 @@ enum peal_err peal_heads_retain(struct peal_heads *heads, struct peal_head *head
     }
 }
 
+void peal_heads_forget_slot(struct peal_heads *heads, uint16_t slot)
+{
+    for (struct peal_head *head = heads->all; head != NULL; head = head->next) {
+        if (head->slot != slot) continue;
+        peal_inbox_init(&head->inbox, 0, heads->generation);
+        head->exists = head->dirty = false;
+    }
+}
+
 /* ---- writing ---------------------------------------------------------------------------- */
 
 bool peal_heads_dirty(const struct peal_heads *heads)

@@ -41,6 +41,8 @@ struct peal_tally {
     int64_t evicted;
     int64_t damaged; /* removed without its reason being known for sure */
     int64_t corrupt;
+    int64_t moved_in; /* with their slot */
+    int64_t moved_out;
 };
 
 struct peal_heads {
@@ -78,6 +80,8 @@ enum peal_err peal_heads_seen(struct peal_heads *heads, struct peal_head *head, 
 enum peal_err peal_heads_retain(struct peal_heads *heads, struct peal_head *head,
                                 const struct peal_config_group *policy, uint64_t now_ms,
                                 uint64_t more, uint64_t more_bytes, size_t most);
+/* Forgets what this transaction knows of the groups of a slot: their records are about to go. */
+void peal_heads_forget_slot(struct peal_heads *heads, uint16_t slot);
 /* Is there something to write? */
 bool peal_heads_dirty(const struct peal_heads *heads);
 /* Writes changed heads. Errors: those of peal_txn_put. */

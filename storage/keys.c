@@ -130,6 +130,20 @@ enum peal_err peal_number_decode(struct peal_span key, struct peal_span record, 
     return PEAL_OK;
 }
 
+void peal_blob_encode(struct peal_span key, struct peal_span bytes, char *out)
+{
+    if (bytes.size > 0) memcpy(out + PEAL_RECORD_BLOB, bytes.at, bytes.size);
+    peal_record_seal(key, out, PEAL_RECORD_BLOB + bytes.size);
+}
+
+enum peal_err peal_blob_decode(struct peal_span key, struct peal_span record,
+                               struct peal_span *bytes)
+{
+    if (!sealed(key, record)) return PEAL_ECORRUPT;
+    *bytes = peal_span_make(record.at + PEAL_RECORD_BLOB, record.size - PEAL_RECORD_BLOB);
+    return PEAL_OK;
+}
+
 void peal_record_encode(struct peal_span key, const struct peal_record *record, char *out)
 {
     out[8] = PEAL_RECORD_VERSION;

@@ -7,6 +7,7 @@
  * | tree        | key                              | value behind checksum u64                   |
  * | ----------- | -------------------------------- | ------------------------------------------- |
  * | meta        | `layout generation owner gid`    | number u64                                  |
+ * | meta        | `slots`                          | bytes of the router (router/holdings.h)     |
  * | head        | slot u16, group name             | version u8, delivered size u16, read size   |
  * |             |                                  | u16, gid, epoch, next, first, lost_to, rev, |
  * |             |                                  | last_mark_ms, bytes, kept, oldest_ms,       |
@@ -43,6 +44,7 @@ enum {
     PEAL_KEY_ID = 16,
     PEAL_KEY_ID_TIME = 24,
     PEAL_RECORD_NUMBER = 16,
+    PEAL_RECORD_BLOB = 8,     /* bytes in front of it */
     PEAL_RECORD_MESSAGE = 26, /* bytes in front of the envelope */
     PEAL_RECORD_ID = 33,
     PEAL_RECORD_HEAD = 101, /* bytes in front of the bitmaps */
@@ -68,6 +70,11 @@ void peal_record_seal(struct peal_span key, char *record, size_t size);
 /* All decoders: PEAL_ECORRUPT when the size, the checksum or a value is wrong. */
 void peal_number_encode(struct peal_span key, uint64_t number, char out[PEAL_RECORD_NUMBER]);
 enum peal_err peal_number_decode(struct peal_span key, struct peal_span record, uint64_t *number);
+
+/* `out` has room for PEAL_RECORD_BLOB and the bytes. */
+void peal_blob_encode(struct peal_span key, struct peal_span bytes, char *out);
+enum peal_err peal_blob_decode(struct peal_span key, struct peal_span record,
+                               struct peal_span *bytes);
 
 struct peal_record {
     uint64_t stored_ms;

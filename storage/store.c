@@ -46,7 +46,8 @@ struct peal_store {
     struct peal_db *db;
     struct peal_reader *reader;
     uint64_t generation;
-    uint64_t boot; /* this opening; must stand in the owner record */
+    struct peal_bytes *slots; /* as found; NULL in a store from before there was such a record */
+    uint64_t boot;            /* this opening; must stand in the owner record */
 
     struct peal_mailbox box;
     struct peal_quota *quota;
@@ -172,6 +173,8 @@ static enum peal_err sweep_group(struct peal_store *store, struct peal_span grou
     struct peal_head *head;
     enum peal_err err = peal_heads_get(&store->batch.heads, group, &head);
     if (err != PEAL_OK) return err;
+    if (head->slot == store->batch.quiet_slot && now_ms < store->batch.quiet_until_ms)
+        return PEAL_OK;
     const struct peal_config_group *policy = peal_group_policy(store->config, group);
     uint64_t first;
     do {
@@ -256,6 +259,20 @@ static void *store_run(void *arg)
 
 /* ---- start and stop --------------------------------------------------------------------- */
 
+/* A router that cannot tell which slots are its own must not serve any. */
+static enum peal_err slots_read(struct peal_store *store, struct peal_txn *txn, char *why,
+                                size_t why_size)
+{
+    struct peal_span slots;
+    enum peal_err err = peal_blob_get(txn, "slots", &slots);
+    if (err == PEAL_ENOT_FOUND) return PEAL_OK;
+    if (err == PEAL_ECORRUPT)
+        snprintf(why, why_size, "the record of slots is damaged; restore a backup");
+    if (err != PEAL_OK) return err;
+    store->slots = peal_bytes_new(slots.at, slots.size);
+    return store->slots == NULL ? PEAL_ENOMEM : PEAL_OK;
+}
+
 /* Reads or makes the numbers of the database and writes who owns it from now on. */
 static enum peal_err meta_prepare(struct peal_store *store, char *why, size_t why_size)
 {
@@ -270,6 +287,7 @@ static enum peal_err meta_prepare(struct peal_store *store, char *why, size_t wh
         err = peal_number_put(&txn, "layout", PEAL_LAYOUT);
         if (err == PEAL_OK) err = peal_number_put(&txn, "generation", store->generation);
         if (err == PEAL_OK) err = peal_number_put(&txn, "gid", 0);
+        if (err == PEAL_OK) err = peal_blob_put(&txn, "slots", peal_span_of(""));
     }
     if (err == PEAL_OK) err = peal_number_get(&txn, "generation", &store->generation);
     if (err == PEAL_OK) err = peal_number_get(&txn, "gid", &gid);
@@ -278,6 +296,13 @@ static enum peal_err meta_prepare(struct peal_store *store, char *why, size_t wh
                  (unsigned long long)layout, PEAL_LAYOUT);
         peal_txn_abort(&txn);
         return PEAL_ECORRUPT;
+    }
+    if (err == PEAL_OK) {
+        err = slots_read(store, &txn, why, why_size);
+        if (err == PEAL_ECORRUPT) {
+            peal_txn_abort(&txn);
+            return err;
+        }
     }
     if (err == PEAL_OK) err = peal_number_put(&txn, "owner", store->boot);
     if (err == PEAL_OK) err = peal_txn_commit(&txn);
@@ -298,6 +323,7 @@ static void store_free(struct peal_store *store)
     peal_batch_fini(&store->batch);
     peal_db_close(store->db);
     peal_quota_give(store->quota);
+    peal_bytes_unref(store->slots);
     free(store);
 }
 
@@ -392,6 +418,11 @@ enum peal_err peal_store_submit(struct peal_store *store, struct peal_store_op *
 enum peal_err peal_store_read(struct peal_store *store, struct peal_store_fetch *fetch)
 {
     return peal_reader_submit(store->reader, fetch);
+}
+
+struct peal_span peal_store_slots(const struct peal_store *store)
+{
+    return store->slots == NULL ? (struct peal_span){0} : peal_bytes_span(store->slots);
 }
 
 uint64_t peal_store_generation(const struct peal_store *store)

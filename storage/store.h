@@ -35,6 +35,11 @@ enum peal_store_op_kind {
     PEAL_STORE_HEAD, /* where is the group? changes nothing */
     PEAL_STORE_PUT,  /* number and keep a message */
     PEAL_STORE_MARK, /* ack or read messages of an inbox */
+    /* From here on no group is concerned, but slots (storage/moving.h); `slot` is in mark_flags. */
+    PEAL_STORE_SLOTS,  /* keep `message` in place of what peal_store_slots has */
+    PEAL_STORE_EXPORT, /* a RECORDS frame from (group, upto) on; it says where the next begins */
+    PEAL_STORE_IMPORT, /* apply `message`, a RECORDS frame; upto 0: drop the slot's groups before */
+    PEAL_STORE_DROP,   /* forget the slot's groups and all they keep */
 };
 
 struct peal_store_op {
@@ -67,7 +72,8 @@ struct peal_store_op {
     uint64_t first;  /* oldest offset that can still be fetched; newest + 1 when none */
     uint64_t unread; /* after this operation; 0 for groups that are no inbox */
     uint64_t rev;
-    struct peal_bytes *encoded; /* PUT, stored: the envelope with epoch and offset; one reference */
+    struct peal_bytes *encoded; /* PUT, stored: the envelope with epoch and offset; EXPORT: the
+                                 * frame; one reference */
 
     struct peal_quota *quota; /* of the store it was submitted to; NULL before */
     char storage[];           /* what the spans point at */
@@ -127,6 +133,9 @@ enum peal_err peal_store_read(struct peal_store *store, struct peal_store_fetch 
 /* Most operations that can be under way, from submit until they are freed; so the receiver of
  * `done` must have room for as many. The same for reading. */
 enum { PEAL_STORE_OPS_MAX = 8192, PEAL_STORE_READS_MAX = 1024 };
+/* The record of slots as it was when the store was opened. The bytes mean nothing to the store.
+ * Empty: none was kept yet; absent (at NULL): the store is from before there was one. */
+struct peal_span peal_store_slots(const struct peal_store *store);
 /* The generation: the epoch of groups that have no head yet. */
 uint64_t peal_store_generation(const struct peal_store *store);
 

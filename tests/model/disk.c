@@ -163,6 +163,8 @@ static void apply(struct disk *disk, struct peal_store_op *op, uint64_t now_ms)
     case PEAL_STORE_MARK:
         mark(disk, g, op, now_ms);
         break;
+    default:
+        PEAL_ASSERT(false); /* of slots: this router is not one of several */
     }
 }
 
