@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "base/assert.h"
@@ -39,6 +40,13 @@ enum {
 _Static_assert((int)MAILBOX_SLOTS >= (int)PEAL_STORE_OPS_MAX, "every operation has room");
 _Static_assert((int)MAILBOX_SLOTS >= (int)PEAL_STORE_READS_MAX, "every page has room");
 
+/* Another router of the list: what is said to its ROUTER and to its PULL socket. Nothing comes
+ * back. */
+struct other {
+    void *rpc;
+    void *pull;
+};
+
 struct peal_ingress {
     const struct peal_config *config;
     const struct peal_bus_security *security;
@@ -49,6 +57,9 @@ struct peal_ingress {
     void *pull;
     void *rpc;
     void *xpub;
+    uint64_t boot;
+    struct other *others; /* by number; the own one is empty */
+    size_t router_count;
     char pull_at[256];
     char rpc_at[256];
     char xpub_at[256];
@@ -82,6 +93,21 @@ static void io_topic(void *ctx, uint64_t boot, struct peal_span bytes)
     }
     if (zmq_send(in->xpub, bytes.at, bytes.size, ZMQ_DONTWAIT) < 0)
         peal_log(PEAL_LOG_WARN, "xpub.send_failed", "error=%s", zmq_strerror(errno));
+}
+
+static enum peal_err send_to(void *socket, struct peal_span bytes)
+{
+    return zmq_send(socket, bytes.at, bytes.size, ZMQ_DONTWAIT) < 0 ? PEAL_EQUEUE_FULL : PEAL_OK;
+}
+
+static enum peal_err io_tell(void *ctx, size_t router, struct peal_span bytes)
+{
+    return send_to(((struct peal_ingress *)ctx)->others[router].rpc, bytes);
+}
+
+static enum peal_err io_forward(void *ctx, size_t router, struct peal_span bytes)
+{
+    return send_to(((struct peal_ingress *)ctx)->others[router].pull, bytes);
 }
 
 static enum peal_err io_submit(void *ctx, struct peal_store_op *op)
@@ -225,7 +251,8 @@ static void turn(struct peal_ingress *in, bool wait)
         {in->pull, 0, ZMQ_POLLIN, 0},
     };
     /* PULL is last, so that it can be left out. */
-    int count = peal_shard_waiting(in->shard) > 0 ? 4 : 5;
+    bool wanted = peal_shard_waiting(in->shard) == 0 && !peal_shard_unsettled(in->shard);
+    int count = wanted ? 5 : 4;
     if (zmq_poll(items, count, wait ? TICK_MS : 0) < 0 && errno != EINTR)
         peal_log(PEAL_LOG_ERROR, "router.poll_failed", "error=%s", zmq_strerror(errno));
 
@@ -236,7 +263,9 @@ static void turn(struct peal_ingress *in, bool wait)
     for (int i = 0; i < TURN_MESSAGES && take_rpc(in); i++) {
     }
     if (count == 5)
-        for (int i = 0; i < TURN_PUSHES && take_pushes(in) == PEAL_SHARD_PUSHES; i++) {
+        for (int i = 0; i < TURN_PUSHES && !peal_shard_unsettled(in->shard) &&
+                        take_pushes(in) == PEAL_SHARD_PUSHES;
+             i++) {
         }
     peal_shard_on_tick(in->shard);
     peal_shard_flush(in->shard);
@@ -380,6 +409,85 @@ static enum peal_err open_sockets(struct peal_ingress *in, void *zmq,
     return err;
 }
 
+/* cluster.self, or the number at the end of the host name. */
+static enum peal_err own_number(const struct peal_config *config, size_t *out, char *why,
+                                size_t why_size)
+{
+    char host[256] = "";
+    const char *text = config->cluster.self;
+    if (strcmp(text, "auto") == 0) {
+        gethostname(host, sizeof host - 1);
+        text = host + strlen(host);
+        while (text > host && text[-1] >= '0' && text[-1] <= '9')
+            text--;
+    }
+    errno = 0;
+    *out = strtoul(text, NULL, 10);
+    if (*text != '\0' && errno == 0 && *out < config->cluster.router_count) return PEAL_OK;
+    snprintf(why, why_size, "cluster.self: %s%s names none of %zu routers", config->cluster.self,
+             host, config->cluster.router_count);
+    return PEAL_ECONFIG;
+}
+
+static void *open_other(const struct peal_ingress *in, void *zmq, int type, const char *endpoint,
+                        const char *key)
+{
+    char id[PEAL_ROUTER_ID_SIZE];
+    void *socket = zmq_socket(zmq, type);
+    if (socket == NULL) return NULL;
+    peal_bus_socket_bound(socket, PEAL_WIRE_BYTES_MAX);
+    set_int(socket, ZMQ_LINGER, 0);
+    set_int(socket, ZMQ_SNDHWM, SEND_HWM);
+    set_int(socket, ZMQ_CONNECT_TIMEOUT, PEAL_CONNECT_MS);
+    set_int(socket, ZMQ_RECONNECT_IVL, 100);
+    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 500);
+    set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
+    peal_router_id_of(in->boot, id);
+    if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, id, sizeof id);
+    const struct peal_curve_pair *own = in->security->curve ? &in->security->own : NULL;
+    if (peal_bus_socket_secure(socket, own, key) == PEAL_OK && zmq_connect(socket, endpoint) == 0)
+        return socket;
+    zmq_close(socket);
+    return NULL;
+}
+
+static enum peal_err open_others(struct peal_ingress *in, void *zmq, size_t self, char *why,
+                                 size_t why_size)
+{
+    in->others = calloc(in->router_count, sizeof *in->others);
+    if (in->others == NULL) return PEAL_ENOMEM;
+    for (size_t i = 0; i < in->router_count; i++) {
+        const struct peal_config_router *router = &in->config->cluster.routers[i];
+        if (i == self) continue;
+        in->others[i].rpc = open_other(in, zmq, ZMQ_DEALER, router->rpc, router->key);
+        in->others[i].pull = open_other(in, zmq, ZMQ_PUSH, router->pull, router->key);
+        if (in->others[i].rpc == NULL || in->others[i].pull == NULL) {
+            snprintf(why, why_size,
+                     "cluster.routers.%zu: cannot connect to %s or %s: a bad endpoint, or a key is "
+                     "missing",
+                     i, router->rpc, router->pull);
+            return PEAL_ECONFIG;
+        }
+    }
+    return PEAL_OK;
+}
+
+/* With a node in the same process there is one router, whatever the list says. */
+static enum peal_err join_cluster(struct peal_ingress *in, void *zmq, bool alone, char *why,
+                                  size_t why_size)
+{
+    struct peal_cluster_io io = {in, io_tell, io_forward};
+    size_t self = 0;
+    enum peal_err err = PEAL_OK;
+    in->router_count = alone ? 1 : in->config->cluster.router_count;
+    if (!alone) err = own_number(in->config, &self, why, why_size);
+    if (err == PEAL_OK) err = open_others(in, zmq, self, why, why_size);
+    if (err == PEAL_OK)
+        err = peal_shard_join_cluster(in->shard, &io, self, in->router_count,
+                                      peal_store_slots(in->store), why, why_size);
+    return err;
+}
+
 static void ingress_free(struct peal_ingress *in)
 {
     if (in->store != NULL) peal_store_stop(in->store);
@@ -391,6 +499,11 @@ static void ingress_free(struct peal_ingress *in)
     if (in->pull != NULL) zmq_close(in->pull);
     if (in->rpc != NULL) zmq_close(in->rpc);
     if (in->xpub != NULL) zmq_close(in->xpub);
+    for (size_t i = 0; in->others != NULL && i < in->router_count; i++) {
+        if (in->others[i].rpc != NULL) zmq_close(in->others[i].rpc);
+        if (in->others[i].pull != NULL) zmq_close(in->others[i].pull);
+    }
+    free(in->others);
     peal_mailbox_fini(&in->done);
     peal_mailbox_fini(&in->pages);
     free(in);
@@ -412,13 +525,15 @@ enum peal_err peal_ingress_start(const struct peal_config *config,
     enum peal_err err = peal_mailbox_init(&in->done, MAILBOX_SLOTS);
     if (err == PEAL_OK) err = peal_mailbox_init(&in->pages, MAILBOX_SLOTS);
     if (err == PEAL_OK) {
-        in->shard = peal_shard_new(config, &io, peal_random_u64());
+        in->boot = peal_random_u64();
+        in->shard = peal_shard_new(config, &io, in->boot);
         if (in->shard == NULL) err = PEAL_ENOMEM;
     }
     if (err != PEAL_OK) snprintf(why, why_size, "out of memory or descriptors");
     if (err == PEAL_OK) err = open_sockets(in, zmq, inproc, why, why_size);
     if (err == PEAL_OK)
         err = peal_store_start(config->data, config, &events, &in->store, why, why_size);
+    if (err == PEAL_OK) err = join_cluster(in, zmq, inproc != NULL, why, why_size);
     if (err == PEAL_OK) {
         peal_shard_set_time(in->shard, peal_clock_mono_ms(), peal_clock_wall_ms());
         if (pthread_create(&in->thread, NULL, ingress_run, in) != 0) {

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/metrics.h"
+#include "proto/group.h"
 
 enum {
     DROPS = 8192,         /* sessions of lost nodes taken out per tick: about 3 ms */
@@ -710,6 +711,16 @@ void peal_presence_who(struct peal_presence *p, const struct peal_frame *in,
 }
 
 /* ---- time and life ----------------------------------------------------------------------- */
+
+void peal_presence_drop_slots(struct peal_presence *p, const bool slots[PEAL_SLOTS])
+{
+    struct peal_map_node *next;
+    for (struct peal_map_node *n = peal_map_next(&p->sources, NULL); n != NULL; n = next) {
+        next = peal_map_next(&p->sources, n);
+        struct source *source = PEAL_FROM_NODE(n, struct source, node);
+        if (slots[peal_group_slot(name_of(source->place))]) free_source(p, source);
+    }
+}
 
 void peal_presence_set_time(struct peal_presence *p, uint64_t now_ms)
 {

@@ -64,6 +64,8 @@ enum peal_err peal_presence_report(struct peal_presence *presence, uint64_t boot
  * Names point into presence until it is changed. */
 void peal_presence_who(struct peal_presence *presence, const struct peal_frame *in,
                        struct peal_person *people, size_t room, struct peal_frame *out);
+/* Forgets all groups of these slots, and tells nobody. A walk over all of them. */
+void peal_presence_drop_slots(struct peal_presence *presence, const bool slots[PEAL_SLOTS]);
 /* Ends graces, drops lost nodes, tells what has changed. At least every 250 ms. */
 void peal_presence_on_tick(struct peal_presence *presence);
 

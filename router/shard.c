@@ -20,6 +20,7 @@
 #include "router/backlog.h"
 #include "router/call.h"
 #include "router/dedup.h"
+#include "router/mover.h"
 #include "router/page.h"
 #include "router/presence.h"
 #include "router/table.h"
@@ -36,6 +37,7 @@ struct job {
     size_t index;
     uint32_t hash;                  /* of the group's name */
     struct peal_group_entry *group; /* NULL when there was none yet */
+    bool forwarded;                 /* by another router */
 };
 
 struct peal_shard {
@@ -45,6 +47,8 @@ struct peal_shard {
     uint64_t wall_ms;
     uint64_t second_due_ms;
     struct peal_table table;
+    struct peal_cluster cluster;
+    struct peal_mover mover;
     struct peal_dedup dedup;
     struct peal_link waiting; /* of struct peal_store_op */
     size_t waiting_count;
@@ -254,11 +258,66 @@ static void publish_live(struct peal_shard *s, struct peal_group_entry *g,
     call_result(s, call, index, &receipt);
 }
 
+/* To the push door nobody can answer: the message goes to the slot's owner, once. */
+static void push_elsewhere(struct peal_shard *s, const struct job *job, uint16_t slot,
+                           enum peal_holding holding)
+{
+    enum peal_err err = PEAL_ENO_ROUTER;
+    if (holding == PEAL_HOLD_ELSEWHERE && !job->forwarded)
+        err = peal_cluster_forward(&s->cluster, slot, job->env);
+    if (err == PEAL_OK) {
+        peal_count(PEAL_M_FORWARDED, 1);
+        return;
+    }
+    peal_count(PEAL_M_REFUSED_SLOT, 1);
+    peal_log(PEAL_LOG_WARN, "push.dropped", "slot=%u reason=%s forwarded=%d", slot,
+             peal_err_word(err), job->forwarded);
+}
+
+/* A node gets its envelope back, to be sent to the owner; a publisher is told where that is. */
+static void publish_elsewhere(struct peal_shard *s, const struct job *job, uint16_t slot,
+                              enum peal_holding holding)
+{
+    struct peal_call *call = job->call;
+    char why[300] = "routers do not agree on whose group this is";
+    if (call == NULL) {
+        push_elsewhere(s, job, slot, holding);
+        return;
+    }
+    peal_count(PEAL_M_REFUSED_SLOT, 1);
+    struct peal_frame result = {.type = PEAL_F_RECEIPT, .code = PEAL_ENO_ROUTER};
+    struct peal_buf back = {0};
+    if (holding == PEAL_HOLD_FROZEN || peal_holdings_arriving(&s->cluster.holdings, slot)) {
+        result.code = PEAL_EAGAIN;
+        snprintf(why, sizeof why, "the group is moving to another router");
+    } else if (holding == PEAL_HOLD_ELSEWHERE && call->door) {
+        result.group = peal_span_of(peal_cluster_owner_rpc(&s->cluster, slot));
+        snprintf(why, sizeof why, "the group belongs to router %u",
+                 (unsigned)s->cluster.holdings.slots[slot].owner);
+    } else if (holding == PEAL_HOLD_ELSEWHERE) {
+        result = peal_cluster_moved(&s->cluster, slot);
+        peal_envelope_encode(job->env, &back);
+        result.envelope = peal_buf_span(&back);
+        peal_count(PEAL_M_SLOTS_MOVED, 1);
+    }
+    result.message = peal_span_of(why);
+    call_result(s, call, job->index, &result);
+    peal_buf_fini(&back);
+}
+
 static void publish(struct peal_shard *s, const struct job *job)
 {
     struct peal_envelope *env = job->env;
     char ulid[PEAL_ULID_SIZE];
+    uint16_t slot;
     peal_count(PEAL_M_ACCEPTED, 1);
+    if (!peal_cluster_owns_all(&s->cluster)) {
+        enum peal_holding holding = peal_cluster_holding(&s->cluster, env->group, &slot);
+        if (holding != PEAL_HOLD_MINE) {
+            publish_elsewhere(s, job, slot, holding);
+            return;
+        }
+    }
     env->ts_ms = s->wall_ms;
     env->epoch = 0;
     env->offset = 0;
@@ -303,7 +362,7 @@ static void add_job(struct peal_shard *s, struct peal_envelope *env, struct peal
 {
     if (s->job_count == AHEAD) do_jobs(s);
     uint32_t hash = peal_table_begin_find(&s->table, env->group);
-    s->jobs[s->job_count++] = (struct job){env, call, index, hash, NULL};
+    s->jobs[s->job_count++] = (struct job){env, call, index, hash, NULL, false};
 }
 
 static void publish_items(struct peal_shard *s, struct peal_publish_request *request,
@@ -327,9 +386,45 @@ static struct peal_publish_limits publish_limits(const struct peal_shard *s)
                                         .total_bytes = PEAL_PUBLISH_BYTES_MAX};
 }
 
+/* What another router took at its push door. */
+static void on_forwarded(struct peal_shard *s, struct peal_span bytes)
+{
+    struct peal_frame frame;
+    struct peal_envelope env;
+    do_jobs(s); /* order is kept, and the envelope is gone when this returns */
+    bool good = peal_frame_decode(bytes, &frame) == PEAL_OK;
+    if (good) {
+        good = frame.type == PEAL_F_FORWARD &&
+               peal_envelope_decode(frame.envelope, &env) == PEAL_OK &&
+               peal_name_check(env.group) == PEAL_OK && env.data.size <= s->config->limits.message;
+        if (good) {
+            add_job(s, &env, NULL, 0);
+            s->jobs[s->job_count - 1].forwarded = true;
+            do_jobs(s);
+        }
+        peal_frame_fini(&frame);
+    }
+    if (good) return;
+    peal_count(PEAL_M_ACCEPTED, 1);
+    peal_count(PEAL_M_REFUSED_INVALID, 1);
+    peal_log(PEAL_LOG_WARN, "push.refused", "code=bad_message why=\"not a forwarded message\"");
+}
+
+/* A list of maps, or a frame: that begins with a number. */
+static bool is_frame(struct peal_span bytes)
+{
+    unsigned char first = bytes.size > 1 ? (unsigned char)bytes.at[0] : 0;
+    return (first & 0xf0) == 0x90 && (unsigned char)bytes.at[1] < 0x80;
+}
+
 static void begin_push(struct peal_shard *s, struct peal_span bytes,
                        struct peal_publish_request *request)
 {
+    if (is_frame(bytes)) {
+        *request = (struct peal_publish_request){0};
+        on_forwarded(s, bytes);
+        return;
+    }
     struct peal_publish_limits limits = publish_limits(s);
     char why[200];
     enum peal_err err = peal_publish_decode(bytes, &limits, request, why, sizeof why);
@@ -406,9 +501,58 @@ static void on_door(struct peal_shard *s, const struct peal_peer *peer, struct p
     peal_buf_fini(&in.messages);
 }
 
+/* Tells a node whose slot it asked for, and gives it back what it asked, so that its bus sends it
+ * there. */
+static void send_back(struct peal_shard *s, const struct peal_peer *peer,
+                      const struct peal_frame *frame, uint16_t slot)
+{
+    struct peal_buf back = {0};
+    struct peal_frame moved = peal_cluster_moved(&s->cluster, slot);
+    peal_frame_encode(frame, &back);
+    if (!back.failed) {
+        moved.req = frame->req;
+        moved.envelope = peal_buf_span(&back);
+        peal_count(PEAL_M_SLOTS_MOVED, 1);
+        reply_frame(s, peer, &moved);
+    }
+    peal_buf_fini(&back);
+}
+
+static void tell_table(struct peal_shard *s, const struct peal_peer *peer)
+{
+    s->scratch.size = 0;
+    peal_cluster_table(&s->cluster, &s->scratch);
+    if (s->scratch.failed)
+        peal_buf_fini(&s->scratch); /* the node is told when it asks for what is not here */
+    else
+        s->io.reply(s->io.ctx, peer, peal_buf_span(&s->scratch));
+}
+
+static void send_table(struct peal_shard *s, const struct peal_peer *peer)
+{
+    if (peal_cluster_speaks(&s->cluster)) tell_table(s, peer);
+}
+
+/* Frames with one publish go back as a whole; of others each result is one of its own. */
+static bool publish_moved(struct peal_shard *s, const struct peal_peer *peer,
+                          const struct peal_frame *frame)
+{
+    struct peal_envelope env;
+    uint16_t slot;
+    if (peal_cluster_owns_all(&s->cluster) || frame->entries.count != 1 ||
+        peal_envelope_decode(frame->entries.at[0], &env) != PEAL_OK ||
+        peal_cluster_holding(&s->cluster, env.group, &slot) != PEAL_HOLD_ELSEWHERE)
+        return false;
+    peal_count(PEAL_M_ACCEPTED, 1);
+    peal_count(PEAL_M_REFUSED_SLOT, 1);
+    send_back(s, peer, frame, slot);
+    return true;
+}
+
 static void on_publish(struct peal_shard *s, const struct peal_peer *peer,
                        const struct peal_frame *frame)
 {
+    if (publish_moved(s, peer, frame)) return;
     struct peal_call *call =
         peal_call_new(PEAL_CALL_PUBLISH, peer, frame->req, frame->entries.count);
     if (call == NULL) return; /* the node's request times out */
@@ -468,11 +612,31 @@ static void refuse_join(struct peal_shard *s, const struct peal_call *call,
     peal_table_tell(&s->table, node, &answer);
 }
 
+/* Joins of slots that are another's are answered with whose they are. A sync says nothing of them:
+ * the table that comes with its answer does. What has no owner yet makes the node ask again. */
+static bool join_moved(struct peal_shard *s, const struct peal_call *call,
+                       struct peal_node_entry *node, struct peal_span group)
+{
+    uint16_t slot;
+    if (peal_cluster_owns_all(&s->cluster)) return false;
+    enum peal_holding holding = peal_cluster_holding(&s->cluster, group, &slot);
+    if (holding == PEAL_HOLD_MINE || holding == PEAL_HOLD_FROZEN) return false;
+    if (holding == PEAL_HOLD_NOBODY) {
+        node->sync_refused |= call->kind == PEAL_CALL_SYNC;
+    } else if (call->kind == PEAL_CALL_JOIN) {
+        struct peal_frame moved = peal_cluster_moved(&s->cluster, slot);
+        peal_count(PEAL_M_SLOTS_MOVED, 1);
+        peal_table_tell(&s->table, node, &moved);
+    }
+    return true;
+}
+
 /* The group's entry is at its newest position: add the node there and say so. */
 static void join_here(struct peal_shard *s, const struct peal_call *call,
                       struct peal_node_entry *node, struct peal_span name,
                       const struct peal_store_op *head)
 {
+    if (join_moved(s, call, node, name)) return; /* perhaps while the store was asked */
     struct peal_group_entry *g = peal_table_ensure_group(&s->table, name);
     if (g == NULL) {
         refuse_join(s, call, node, name, PEAL_ENOMEM);
@@ -507,6 +671,7 @@ static void join(struct peal_shard *s, struct peal_node_entry *node, int kind,
         join_here(s, &local, node, at->group, NULL);
         return;
     }
+    if (join_moved(s, &local, node, at->group)) return;
     /* Under pressure a join is not taken: the node asks again. A sync is, whatever comes: what it
      * does not name loses its row. It names at most what the node holds. */
     if (kind == PEAL_CALL_JOIN && s->waiting_count >= WAITING_MAX) return;
@@ -547,6 +712,7 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
     if (frame->flags & PEAL_FLAG_FIRST) {
         peal_table_begin_sync(&s->table, node);
         node->sync_seq = frame->seq;
+        node->sync_refused = false;
     }
     node->sync_named += frame->positions.count;
     for (size_t i = 0; i < frame->positions.count; i++) {
@@ -558,6 +724,8 @@ static void on_sync(struct peal_shard *s, struct peal_node_entry *node,
         join(s, node, PEAL_CALL_SYNC, peer, 0, at);
     }
     if (!ends_sync(node, frame)) return;
+    send_table(s, peer);
+    if (node->sync_refused) return;       /* it is not confirmed, so it comes again */
     peal_table_end_sync(&s->table, node); /* table_synced says when it is done */
     s->sweeping = true;
 }
@@ -599,6 +767,10 @@ static void on_sync_slot(struct peal_shard *s, struct peal_node_entry *node,
     uint32_t missing = 0;
     uint32_t removed = 0;
     if (frame->from >= PEAL_SLOTS) return;
+    if (peal_holdings_of(&s->cluster.holdings, (uint16_t)frame->from) == PEAL_HOLD_ELSEWHERE) {
+        send_table(s, peer);
+        return;
+    }
     if (frame->flags & PEAL_FLAG_FIRST) {
         if (!peal_table_begin_slot(node)) return; /* what follows belongs to nothing then */
         node->sync_seq = frame->seq;
@@ -656,6 +828,18 @@ static void on_fetch(struct peal_shard *s, struct peal_node_entry *node,
         return;
     }
     const struct peal_config_group *policy = peal_group_policy(s->config, in->group);
+    uint16_t slot;
+    switch (peal_cluster_holding(&s->cluster, in->group, &slot)) {
+    case PEAL_HOLD_ELSEWHERE:
+        send_back(s, peer, in, slot);
+        return;
+    case PEAL_HOLD_NOBODY:
+        fetch_refuse(s, peer, in, PEAL_EAGAIN, "routers do not agree on whose group this is");
+        return;
+    case PEAL_HOLD_MINE:
+    case PEAL_HOLD_FROZEN:
+        break;
+    }
     if (!policy->durable) {
         fetch_live(s, peer, in);
         return;
@@ -716,6 +900,16 @@ static void on_mark(struct peal_shard *s, struct peal_node_entry *node,
         answer_mark(s, peer, in->req, in->group, NULL, PEAL_EBAD_GROUP);
         return;
     }
+    uint16_t slot;
+    enum peal_holding holding = peal_cluster_holding(&s->cluster, in->group, &slot);
+    if (holding == PEAL_HOLD_ELSEWHERE) {
+        send_back(s, peer, in, slot);
+        return;
+    }
+    if (holding != PEAL_HOLD_MINE) {
+        answer_mark(s, peer, in->req, in->group, NULL, PEAL_EAGAIN);
+        return;
+    }
     struct peal_store_op *op = NULL;
     struct peal_call *call = NULL;
     if (s->waiting_count < WAITING_MAX)
@@ -757,11 +951,25 @@ static enum peal_err check_presence(struct peal_shard *s, struct peal_span group
     return policy->presence == PEAL_PRESENCE_OFF ? PEAL_EBAD_FIELD : PEAL_OK;
 }
 
+/* The group is another router's: it comes back. PEAL_EAGAIN while nobody knows whose it is. */
+static bool presence_moved(struct peal_shard *s, const struct peal_peer *peer,
+                           const struct peal_frame *in, enum peal_err *err)
+{
+    uint16_t slot;
+    if (*err != PEAL_OK || peal_cluster_owns_all(&s->cluster)) return false;
+    enum peal_holding holding = peal_cluster_holding(&s->cluster, in->group, &slot);
+    if (holding == PEAL_HOLD_NOBODY) *err = PEAL_EAGAIN;
+    if (holding != PEAL_HOLD_ELSEWHERE) return false;
+    send_back(s, peer, in, slot);
+    return true;
+}
+
 static void on_present(struct peal_shard *s, struct peal_node_entry *node,
-                       const struct peal_frame *in)
+                       const struct peal_peer *peer, const struct peal_frame *in)
 {
     uint64_t event = 0;
     enum peal_err err = check_presence(s, in->group);
+    if (presence_moved(s, peer, in, &err)) return;
     if (err == PEAL_OK) err = peal_presence_report(s->presence, node->boot, in, &event);
     if (in->req == 0) return; /* a page that others follow */
     struct peal_frame answer = {
@@ -769,13 +977,15 @@ static void on_present(struct peal_shard *s, struct peal_node_entry *node,
     peal_table_tell(&s->table, node, &answer);
 }
 
-static void on_who(struct peal_shard *s, struct peal_node_entry *node, const struct peal_frame *in)
+static void on_who(struct peal_shard *s, struct peal_node_entry *node, const struct peal_peer *peer,
+                   const struct peal_frame *in)
 {
     struct peal_person people[PEAL_WHO_MAX];
     struct peal_frame answer = {.type = PEAL_F_PRESENCE, .req = in->req, .group = in->group};
     enum peal_err err = check_presence(s, in->group);
     size_t room = in->limit < PEAL_WHO_MAX ? (size_t)in->limit : PEAL_WHO_MAX;
     if (in->req == 0) return; /* nobody would know what is meant */
+    if (presence_moved(s, peer, in, &err)) return;
     if (err == PEAL_OK) peal_presence_who(s->presence, in, people, room, &answer);
     answer.code = err;
     peal_table_tell(&s->table, node, &answer);
@@ -850,6 +1060,191 @@ static void mark_done(struct peal_shard *s, struct peal_store_op *op)
     peal_table_fan_out(&s->table, g, &state);
 }
 
+/* ---- the table of slots ------------------------------------------------------------------ */
+
+static void write_slots(struct peal_shard *s)
+{
+    struct peal_store_op *op = peal_cluster_write(&s->cluster);
+    if (op != NULL) submit(s, op);
+}
+
+/* What the disk has may be told. Nodes hear of a slot that was given away from its new owner, who
+ * will then be ready to answer. */
+static void slots_done(struct peal_shard *s, const struct peal_store_op *op)
+{
+    bool giving = peal_mover_busy(&s->mover);
+    if (!peal_cluster_on_written(&s->cluster, op)) return; /* tried again with the next second */
+    peal_cluster_tell(&s->cluster);
+    peal_mover_on_written(&s->mover);
+    struct peal_map_node *it = NULL;
+    struct peal_peer peer;
+    while (!giving && (it = peal_map_next(&s->table.nodes, it)) != NULL) {
+        peer_of_node(PEAL_FROM_NODE(it, struct peal_node_entry, node)->boot, &peer);
+        send_table(s, &peer);
+    }
+    write_slots(s);
+}
+
+static void on_router(struct peal_shard *s, struct peal_span bytes)
+{
+    bool lost[PEAL_SLOTS];
+    struct peal_frame frame;
+    enum peal_err err = peal_frame_decode(bytes, &frame);
+    if (err != PEAL_OK) {
+        peal_log(PEAL_LOG_WARN, "router.bad_frame", "code=%s", peal_err_word(err));
+        return;
+    }
+    if (frame.type == PEAL_F_COPY || frame.type == PEAL_F_COPIED) {
+        peal_mover_on_frame(&s->mover, &frame);
+    } else if (peal_cluster_on_frame(&s->cluster, &frame, lost)) {
+        peal_table_drop_slots(&s->table, lost);
+        peal_presence_drop_slots(s->presence, lost);
+    }
+    write_slots(s);
+    peal_frame_fini(&frame);
+}
+
+/* `peal slots`. */
+static void on_operator(struct peal_shard *s, const struct peal_peer *peer, struct peal_span bytes)
+{
+    struct peal_frame frame;
+    enum peal_err err = peal_frame_decode(bytes, &frame);
+    if (err != PEAL_OK) {
+        peal_log(PEAL_LOG_WARN, "operator.bad_frame", "code=%s", peal_err_word(err));
+        return;
+    }
+    if (frame.type == PEAL_F_MOVE)
+        peal_mover_on_move(&s->mover, peer, &frame);
+    else
+        tell_table(s, peer);
+    peal_frame_fini(&frame);
+}
+
+/* ---- what moves with a slot -------------------------------------------------------------- */
+
+static void mover_submit(void *ctx, struct peal_store_op *op)
+{
+    submit(ctx, op);
+}
+
+static void mover_answer(void *ctx, const struct peal_peer *peer, const struct peal_frame *frame)
+{
+    reply_frame(ctx, peer, frame);
+}
+
+static void mover_changed(void *ctx)
+{
+    write_slots(ctx);
+}
+
+static void mover_forget(void *ctx, uint16_t slot)
+{
+    struct peal_shard *s = ctx;
+    bool slots[PEAL_SLOTS] = {false};
+    slots[slot] = true;
+    peal_table_drop_slots(&s->table, slots);
+    peal_presence_drop_slots(s->presence, slots);
+}
+
+static enum peal_err close_piece(struct peal_parcel *parcel, uint64_t boot, struct peal_pieces *out)
+{
+    struct peal_span bytes = peal_parcel_finish(parcel, boot, 0);
+    enum peal_err err = peal_pieces_add(out, peal_bytes_new(bytes.at, bytes.size));
+    peal_parcel_clear(parcel);
+    return err;
+}
+
+static enum peal_err collect_frame(struct peal_shard *s, struct peal_parcel *parcel,
+                                   const struct peal_frame *frame, struct peal_pieces *out)
+{
+    enum peal_err err = PEAL_OK;
+    if (peal_parcel_full(parcel)) err = close_piece(parcel, s->table.boot, out);
+    return err == PEAL_OK ? peal_parcel_add(parcel, frame) : err;
+}
+
+static enum peal_err collect_group(struct peal_shard *s, struct peal_group_entry *g,
+                                   struct peal_parcel *parcel, struct peal_pieces *out)
+{
+    struct peal_frame at = {
+        .type = PEAL_F_AT, .group = peal_group_entry_name(g), .epoch = g->epoch, .offset = g->head};
+    enum peal_err err = collect_frame(s, parcel, &at, out);
+    for (uint32_t i = 0; i < peal_group_entry_kept(g) && err == PEAL_OK; i++) {
+        struct peal_frame message = {.type = PEAL_F_MESSAGE,
+                                     .envelope = peal_bytes_span(peal_history_get(g->history, i))};
+        err = collect_frame(s, parcel, &message, out);
+    }
+    return err;
+}
+
+/* A walk over all groups, of which one in a thousand is meant. */
+static enum peal_err mover_collect(void *ctx, uint16_t slot, struct peal_pieces *out)
+{
+    struct peal_shard *s = ctx;
+    struct peal_parcel parcel = {0};
+    struct peal_map_node *n = NULL;
+    enum peal_err err = PEAL_OK;
+    while (err == PEAL_OK && (n = peal_map_next(&s->table.groups, n)) != NULL) {
+        struct peal_group_entry *g = PEAL_FROM_NODE(n, struct peal_group_entry, node);
+        if (!g->policy->durable && peal_group_slot(peal_group_entry_name(g)) == slot)
+            err = collect_group(s, g, &parcel, out);
+    }
+    if (err == PEAL_OK && parcel.count > 0) err = close_piece(&parcel, s->table.boot, out);
+    peal_parcel_fini(&parcel);
+    return err;
+}
+
+static enum peal_err adopt_group(struct peal_shard *s, uint16_t slot, const struct peal_frame *at)
+{
+    if (peal_name_check(at->group) != PEAL_OK || peal_group_slot(at->group) != slot)
+        return PEAL_EBAD_MESSAGE;
+    if (peal_group_policy(s->config, at->group)->durable) return PEAL_OK; /* not here */
+    struct peal_group_entry *g = peal_table_ensure_group(&s->table, at->group);
+    if (g == NULL) return PEAL_ENOMEM;
+    g->epoch = at->epoch;
+    g->head = at->offset;
+    peal_table_rest(&s->table, g);
+    return PEAL_OK;
+}
+
+/* Its age begins anew. */
+static enum peal_err adopt_message(struct peal_shard *s, const struct peal_frame *message)
+{
+    struct peal_envelope env;
+    if (peal_envelope_decode(message->envelope, &env) != PEAL_OK) return PEAL_EBAD_MESSAGE;
+    struct peal_group_entry *g = peal_table_find_group(&s->table, env.group);
+    if (g == NULL || g->policy->durable) return PEAL_OK;
+    if (env.epoch != g->epoch || env.offset > g->head) return PEAL_EBAD_MESSAGE;
+    struct peal_bytes *kept = peal_bytes_new(message->envelope.at, message->envelope.size);
+    if (kept == NULL) return PEAL_ENOMEM;
+    peal_table_keep(&s->table, g, kept);
+    peal_bytes_unref(kept);
+    if (env.flags & PEAL_MSG_ID_GIVEN)
+        peal_dedup_add(&s->dedup, env.group, env.id, s->now_ms, env.epoch, env.offset);
+    return PEAL_OK;
+}
+
+static enum peal_err mover_adopt(void *ctx, uint16_t slot, struct peal_span piece)
+{
+    struct peal_shard *s = ctx;
+    struct peal_frame batch;
+    enum peal_err err = peal_frame_decode(piece, &batch);
+    if (err != PEAL_OK) return err;
+    for (size_t i = 0; i < batch.entries.count && err == PEAL_OK; i++) {
+        struct peal_frame entry;
+        err = peal_frame_decode(batch.entries.at[i], &entry);
+        if (err != PEAL_OK) break;
+        if (entry.type == PEAL_F_AT)
+            err = adopt_group(s, slot, &entry);
+        else if (entry.type == PEAL_F_MESSAGE)
+            err = adopt_message(s, &entry);
+        else
+            err = PEAL_EBAD_MESSAGE;
+        peal_frame_fini(&entry);
+    }
+    peal_frame_fini(&batch);
+    return err;
+}
+
 void peal_shard_on_done(struct peal_shard *s, struct peal_store_op *op)
 {
     switch (op->kind) {
@@ -861,6 +1256,14 @@ void peal_shard_on_done(struct peal_shard *s, struct peal_store_op *op)
         break;
     case PEAL_STORE_MARK:
         mark_done(s, op);
+        break;
+    case PEAL_STORE_SLOTS:
+        slots_done(s, op);
+        break;
+    case PEAL_STORE_EXPORT:
+    case PEAL_STORE_IMPORT:
+    case PEAL_STORE_DROP:
+        peal_mover_on_done(&s->mover, op);
         break;
     }
     peal_store_op_free(op);
@@ -902,10 +1305,10 @@ static void on_frame(struct peal_shard *s, struct peal_node_entry *node,
         on_mark(s, node, peer, frame);
         break;
     case PEAL_F_PRESENT:
-        on_present(s, node, frame);
+        on_present(s, node, peer, frame);
         break;
     case PEAL_F_WHO:
-        on_who(s, node, frame);
+        on_who(s, node, peer, frame);
         break;
     default:
         peal_log(PEAL_LOG_WARN, "node.bad_frame", "boot=%016llx type=%s",
@@ -946,6 +1349,14 @@ void peal_shard_on_rpc(struct peal_shard *s, const struct peal_peer *peer, struc
     }
     uint64_t boot;
     struct peal_frame frame;
+    if (peal_router_id_is(peal_span_make(peer->id, peer->id_size))) {
+        on_router(s, bytes);
+        return;
+    }
+    if (peal_operator_id_is(peal_span_make(peer->id, peer->id_size))) {
+        on_operator(s, peer, bytes);
+        return;
+    }
     if (peal_topic_parse(peal_span_make(peer->id, peer->id_size), &boot) != PEAL_OK) {
         door_error(s, peer, 0, PEAL_EBAD_MESSAGE, "a call is a map");
         return;
@@ -977,10 +1388,13 @@ void peal_shard_on_tick(struct peal_shard *s)
 {
     submit_waiting(s);
     peal_presence_on_tick(s->presence);
+    peal_mover_on_tick(&s->mover, s->now_ms);
     if (s->now_ms >= s->second_due_ms) {
         s->second_due_ms = s->now_ms + PEAL_BEAT_MS;
         peal_table_on_second(&s->table);
         s->sweeping = true;
+        write_slots(s);
+        peal_cluster_tell(&s->cluster);
     }
     if (s->sweeping) s->sweeping = peal_table_sweep(&s->table);
 }
@@ -999,6 +1413,11 @@ size_t peal_shard_waiting(const struct peal_shard *s)
 {
     bool enough = peal_backlog_half_full(&s->backlog);
     return s->waiting_count > 0 || !enough ? s->waiting_count : 1;
+}
+
+bool peal_shard_unsettled(const struct peal_shard *s)
+{
+    return !s->cluster.holdings.seeded || peal_mover_busy(&s->mover);
 }
 
 void peal_shard_set_time(struct peal_shard *s, uint64_t mono_ms, uint64_t wall_ms)
@@ -1025,6 +1444,10 @@ struct peal_shard *peal_shard_new(const struct peal_config *config, const struct
         return NULL;
     }
     peal_link_init(&s->waiting);
+    peal_cluster_init(&s->cluster, config, boot);
+    struct peal_mover_io mover = {s,           mover_submit, mover_answer, mover_collect,
+                                  mover_adopt, mover_forget, mover_changed};
+    peal_mover_init(&s->mover, &mover, &s->cluster);
     if (peal_table_init(&s->table, config, boot) == PEAL_OK) {
         s->table.ctx = s;
         s->table.topic = table_topic;
@@ -1056,7 +1479,19 @@ void peal_shard_free(struct peal_shard *s)
     peal_presence_free(s->presence);
     peal_table_fini(&s->table);
     peal_dedup_fini(&s->dedup);
+    peal_mover_fini(&s->mover);
+    peal_cluster_fini(&s->cluster);
     peal_backlog_fini(&s->backlog);
     peal_buf_fini(&s->scratch);
     free(s);
+}
+
+enum peal_err peal_shard_join_cluster(struct peal_shard *s, const struct peal_cluster_io *io,
+                                      size_t self, size_t router_count, struct peal_span kept,
+                                      char *why, size_t why_size)
+{
+    enum peal_err err =
+        peal_cluster_start(&s->cluster, io, self, router_count, kept, why, why_size);
+    if (err == PEAL_OK) write_slots(s);
+    return err;
 }

@@ -21,6 +21,7 @@
 
 #include "base/config.h"
 #include "base/span.h"
+#include "router/cluster.h"
 #include "router/peer.h"
 #include "storage/store.h"
 
@@ -41,6 +42,11 @@ struct peal_shard;
 struct peal_shard *peal_shard_new(const struct peal_config *config, const struct peal_shard_io *io,
                                   uint64_t boot);
 void peal_shard_free(struct peal_shard *shard);
+/* From now on it is one of several, and serves only the slots that it holds (router/cluster.h).
+ * Before the first input. Errors: those of peal_cluster_start. */
+enum peal_err peal_shard_join_cluster(struct peal_shard *shard, const struct peal_cluster_io *io,
+                                      size_t self, size_t router_count, struct peal_span kept,
+                                      char *why, size_t why_size);
 
 /* Time for what follows: monotonic and wall clock. */
 void peal_shard_set_time(struct peal_shard *shard, uint64_t mono_ms, uint64_t wall_ms);
@@ -71,5 +77,7 @@ void peal_shard_flush(struct peal_shard *shard);
 /* Not 0 while the store has enough to do: nothing should be read from the PULL socket then, so that
  * its senders wait. */
 size_t peal_shard_waiting(const struct peal_shard *shard);
+/* The same for another reason: it is not known yet which slots are whose, or one is moving. */
+bool peal_shard_unsettled(const struct peal_shard *shard);
 
 #endif

@@ -426,6 +426,27 @@ void peal_table_flush(struct peal_table *t)
         peal_table_send(t, PEAL_FROM_LINK(t->dirty.next, struct peal_node_entry, dirty));
 }
 
+static void drop_group(struct peal_table *t, struct peal_group_entry *g)
+{
+    while (g->rows.count > 0) {
+        /* A durable group goes with its last row. */
+        bool last = g->rows.count == 1 && g->policy->durable;
+        peal_table_remove_row(t, g, t->by_number[peal_rows_at(&g->rows, 0)->node]);
+        if (last) return;
+    }
+    free_group(t, g);
+}
+
+void peal_table_drop_slots(struct peal_table *t, const bool slots[PEAL_SLOTS])
+{
+    struct peal_map_node *next;
+    for (struct peal_map_node *it = peal_map_next(&t->groups, NULL); it != NULL; it = next) {
+        next = peal_map_next(&t->groups, it);
+        struct peal_group_entry *g = PEAL_FROM_NODE(it, struct peal_group_entry, node);
+        if (slots[peal_group_slot(peal_group_entry_name(g))]) drop_group(t, g);
+    }
+}
+
 void peal_table_on_second(struct peal_table *t)
 {
     struct peal_map_node *next;

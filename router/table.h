@@ -52,6 +52,7 @@ struct peal_node_entry {
     uint32_t sync_round;       /* grows with every FIRST page */
     uint64_t sync_seq;         /* of the SYNC whose pages are coming in */
     uint64_t sync_named;       /* groups that they named so far */
+    bool sync_refused;         /* one of them has no owner yet */
     struct peal_roll roll;     /* the group entries that it wants */
     struct peal_link dirty;    /* in table->dirty while a batch waits */
     struct peal_link sweeping; /* in table->sweeping while rows are looked at */
@@ -130,6 +131,10 @@ void peal_table_keep(struct peal_table *table, struct peal_group_entry *group,
                      struct peal_bytes *envelope);
 /* Call when a group may have become unused; frees or retires the entry. */
 void peal_table_rest(struct peal_table *table, struct peal_group_entry *group);
+
+/* Removes all entries of these slots, with their rows; their nodes are not told. A walk over all
+ * groups. */
+void peal_table_drop_slots(struct peal_table *table, const bool slots[PEAL_SLOTS]);
 
 /* node wants group, as of its current sync round. Errors: PEAL_ENOMEM. */
 enum peal_err peal_table_add_row(struct peal_group_entry *group, struct peal_node_entry *node);

@@ -31,6 +31,7 @@ WRAPPERS = {
         "base/bus_socket.c",
         "node/bus.c",
         "router/ingress.c",
+        "router/operator.c",
         "router/relay.c",
         "router/zap.c",
         "clients/c/*",
