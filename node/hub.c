@@ -127,6 +127,9 @@ void peal_hub_on_letter(struct peal_hub *hub, struct peal_letter *letter)
             else
                 on_answer(hub, &letter->frame);
             return;
+        case PEAL_F_SLOTS:
+            peal_slotmap_hear(&hub->slots, &letter->frame);
+            return;
         default:
             on_answer(hub, &letter->frame);
             return;
@@ -234,6 +237,7 @@ enum peal_err peal_hub_init(struct peal_hub *hub, const struct peal_config *conf
                                            .bytes_max = (uint32_t)config->limits.queue};
     snprintf(hub->node_name, sizeof hub->node_name, "%016llx", (unsigned long long)boot);
     peal_wheel_init(&hub->wheel, now_ms);
+    peal_slotmap_init(&hub->slots, config->cluster.router_count);
     peal_link_init(&hub->conns);
     peal_link_init(&hub->unasked);
     peal_link_init(&hub->asked);

@@ -18,6 +18,7 @@
 #include "node/attendance.h"
 #include "node/letter.h"
 #include "node/outq.h"
+#include "node/slotmap.h"
 #include "node/turn.h"
 #include "proto/token.h"
 
@@ -49,6 +50,7 @@ struct peal_hub {
     struct peal_wheel wheel; /* of connections */
     struct peal_link conns;  /* all of them */
     size_t conn_count;
+    struct peal_slotmap slots;     /* which publishes travel together; the bus has the last word */
     struct peal_map groups;        /* struct peal_group */
     struct peal_link unasked;      /* groups whose JOIN or LEAVE found the bus full */
     struct peal_link asked;        /* groups whose JOIN is not answered, oldest first */

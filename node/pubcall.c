@@ -30,15 +30,15 @@ struct order {
 
 static size_t router_of(const struct peal_hub *hub, struct peal_span group)
 {
-    size_t routers = hub->config->cluster.router_count;
-    return routers < 2 ? 0 : peal_slot_router(peal_group_slot(group), routers);
+    if (hub->slots.link_count < 2) return 0;
+    return peal_slotmap_link(&hub->slots, peal_group_slot(group));
 }
 
 /* Leaves refused items out. */
 static enum peal_err sort_items(const struct peal_hub *hub,
                                 const struct peal_publish_request *request, struct order *out)
 {
-    size_t routers = hub->config->cluster.router_count + 1;
+    size_t routers = hub->slots.link_count;
     size_t *next = calloc(routers + 1, sizeof *next); /* where the next item of a router goes */
     out->at = malloc((request->count + 1) * sizeof *out->at);
     out->count = 0;
@@ -138,11 +138,54 @@ static const char *sentence_of(enum peal_err err)
         return "the group's router is not reachable";
     case PEAL_EQUEUE_FULL:
         return "the node is busy, try again";
+    case PEAL_EAGAIN:
+        return "the group is moving to another router, try again";
     case PEAL_ENOMEM:
         return "out of memory";
     default:
         return "the router refused";
     }
+}
+
+static void part_answered(struct peal_request *request, const struct peal_frame *answer);
+
+static struct part *part_new(struct peal_pubcall *call, const size_t *items, size_t count)
+{
+    struct part *part = malloc(sizeof *part + count * sizeof *items);
+    if (part == NULL) return NULL;
+    peal_request_init(&part->request, part_answered);
+    part->call = call;
+    part->count = count;
+    if (count > 0) memcpy(part->items, items, count * sizeof *items);
+    peal_list_append(&call->parts, &part->in_call);
+    return part;
+}
+
+/* An item whose slot is another router's comes back as it was sent: it goes on alone. A frame with
+ * one publish does not come back to the worker, so this happens once to an item. */
+static bool send_again(struct part *part, size_t i, struct peal_span entry)
+{
+    struct peal_frame moved;
+    struct peal_pubcall *call = part->call;
+    struct peal_pubcall_result *r = &call->results[part->items[i]];
+    if (peal_frame_decode(entry, &moved) != PEAL_OK) return false;
+    bool again = moved.type == PEAL_F_MOVED && moved.envelope.size > 0;
+    if (again) {
+        peal_slotmap_hear(&call->hub->slots, &moved);
+        struct peal_frame frame = {.type = PEAL_F_PUBLISH};
+        frame.entries.at = &moved.envelope;
+        frame.entries.count = 1;
+        enum peal_err err = PEAL_EAGAIN;
+        struct part *next = part->count > 1 ? part_new(call, &part->items[i], 1) : NULL;
+        if (next != NULL) err = peal_request_send(call->hub, &next->request, r->group, &frame);
+        if (err != PEAL_OK) {
+            r->err = err;
+            snprintf(r->why, sizeof r->why, "the group is moving to another router, try again");
+            if (next != NULL) part_free(next);
+        }
+    }
+    peal_frame_fini(&moved);
+    return again;
 }
 
 static void part_answered(struct peal_request *request, const struct peal_frame *answer)
@@ -158,21 +201,10 @@ static void part_answered(struct peal_request *request, const struct peal_frame 
         fail_part(part, PEAL_EINTERNAL, "the router sent other receipts than were asked for");
     } else {
         for (size_t i = 0; i < part->count; i++)
-            take_receipt(&part->call->results[part->items[i]], answer->entries.at[i]);
+            if (!send_again(part, i, answer->entries.at[i]))
+                take_receipt(&part->call->results[part->items[i]], answer->entries.at[i]);
     }
     part_end(part);
-}
-
-static struct part *part_new(struct peal_pubcall *call, const size_t *items, size_t count)
-{
-    struct part *part = malloc(sizeof *part + count * sizeof *items);
-    if (part == NULL) return NULL;
-    peal_request_init(&part->request, part_answered);
-    part->call = call;
-    part->count = count;
-    if (count > 0) memcpy(part->items, items, count * sizeof *items);
-    peal_list_append(&call->parts, &part->in_call);
-    return part;
 }
 
 /* Appends the items of a frame to encoded, and their sizes to sizes. Returns how many fit. */

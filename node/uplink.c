@@ -10,15 +10,17 @@
 #include "base/metrics.h"
 #include "node/lives.h"
 #include "node/repairs.h"
+#include "node/slotmap.h"
 #include "node/sync.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
 
 enum {
-    JOIN_RETRY_MS = 2000, /* an unanswered join is asked again; joining twice is harmless */
-    SEND_BYTES = 65536,   /* what waits for a router is sent when it has so many */
-    ALARM_MS = 60000,     /* between two log lines about two lives of one router */
-    AHEAD = 16,           /* messages whose groups are fetched into the cache at once */
+    BUS_ITSELF = UINT8_MAX, /* in place of a worker, in requests of the bus */
+    JOIN_RETRY_MS = 2000,   /* an unanswered join is asked again; joining twice is harmless */
+    SEND_BYTES = 65536,     /* what waits for a router is sent when it has so many */
+    ALARM_MS = 60000,       /* between two log lines about two lives of one router */
+    AHEAD = 16,             /* messages whose groups are fetched into the cache at once */
 };
 
 struct link {
@@ -73,6 +75,8 @@ struct peal_uplink {
     uint64_t telling;                          /* bit per worker whose open mail says so */
     struct peal_mail *mails[PEAL_WORKERS_MAX]; /* of this turn */
     bool degraded;                             /* as last told */
+    uint64_t rejoins;                          /* requests of the bus itself so far */
+    struct peal_slotmap slots;
     struct peal_map pending_map;
     struct peal_link pendings;
     struct peal_buf scratch;
@@ -330,7 +334,7 @@ static struct pending *find_pending(struct peal_uplink *up, uint64_t req)
 
 static size_t link_of(const struct peal_uplink *up, struct peal_span name)
 {
-    return peal_slot_router(peal_group_slot(name), up->link_count);
+    return peal_slotmap_link(&up->slots, peal_group_slot(name));
 }
 
 static struct group *find_group(struct peal_uplink *up, size_t link, struct peal_span name)
@@ -397,6 +401,117 @@ static void sync_link(struct peal_uplink *up, size_t link)
         struct pending *p = PEAL_FROM_LINK(it, struct pending, by_age);
         if (p->group->link == link) send_join(up, p);
     }
+}
+
+/* ---- slots that change hands ---------------------------------------------------------------- */
+
+/* Asks for a group that a worker does not ask for; the answer is for all of its members. */
+static void rejoin(struct peal_uplink *up, struct group *g)
+{
+    struct pending *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        up->links[g->link].up = false; /* the next sync names it */
+        return;
+    }
+    p->req = (uint64_t)BUS_ITSELF << PEAL_REQ_WORKER_SHIFT | ++up->rejoins;
+    p->asked_ms = up->now_ms;
+    p->group = g;
+    peal_map_add(&up->pending_map, &p->node, peal_span_make(&p->req, sizeof p->req));
+    peal_list_append(&up->pendings, &p->by_age);
+    p->next = g->pendings;
+    g->pendings = p;
+}
+
+/* The group is another router's now. It keeps its position: what that router says differs is
+ * repaired. Without memory its workers lose it, and ask anew. */
+static void change_link(struct peal_uplink *up, struct group *g, size_t to)
+{
+    struct link *from = &up->links[g->link];
+    struct peal_span name = name_of(g);
+    uint32_t place;
+    if (peal_roll_add(&up->links[to].held, name, g, &place) != PEAL_OK) {
+        for (uint8_t w = 0; w < up->worker_count; w++)
+            if (g->workers & 1ull << w) lose(up, w);
+        group_free(up, g);
+        return;
+    }
+    struct group *last = peal_roll_remove(&from->held, name, g->place);
+    if (last != NULL) last->place = g->place;
+    peal_map_remove(&from->groups, &g->node);
+    g->place = place;
+    g->link = (uint16_t)to;
+    peal_map_add(&up->links[to].groups, &g->node, name);
+    forget_pending(up, g, BUS_ITSELF);
+    if (g->joined) rejoin(up, g);
+    if (!up->links[to].up) return; /* its sync sends them */
+    for (struct pending *p = g->pendings; p != NULL; p = p->next)
+        send_join(up, p);
+}
+
+static void change_links(struct peal_uplink *up)
+{
+    size_t moved = 0;
+    for (size_t i = 0; i < up->link_count; i++)
+        for (uint16_t slot = 0; slot < PEAL_SLOTS; slot++) {
+            const struct peal_roll_slot *held = &up->links[i].held.slots[slot];
+            size_t to = peal_slotmap_link(&up->slots, slot);
+            /* From the end: the others stay where they are. */
+            for (; to != i && held->count > 0; moved++)
+                change_link(up, held->items[held->count - 1], to);
+        }
+    peal_log(PEAL_LOG_INFO, "slots.changed", "groups=%zu", moved);
+}
+
+/* Workers sort publishes by router; whom they are sent to is decided here. */
+static void tell_slots(struct peal_uplink *up)
+{
+    up->scratch.size = 0;
+    peal_slotmap_encode(&up->slots, &up->scratch);
+    if (up->scratch.failed) {
+        peal_buf_fini(&up->scratch);
+        return;
+    }
+    for (uint8_t w = 0; w < up->worker_count; w++)
+        post_frame(up, 1ull << w, peal_buf_span(&up->scratch));
+}
+
+/* Some router has learned anew what is held here. Who is there is for the workers to say. */
+static void tell_synced(struct peal_uplink *up)
+{
+    struct peal_letter *note = peal_letter_note(PEAL_LETTER_SYNC, up->degraded);
+    for (uint8_t w = 0; w < up->worker_count; w++) {
+        if (note != NULL)
+            post(up, w, note);
+        else
+            lose(up, w);
+    }
+    peal_letter_unref(note);
+}
+
+static void hear_slots(struct peal_uplink *up, const struct peal_frame *f)
+{
+    if (!peal_slotmap_hear(&up->slots, f)) return;
+    change_links(up);
+    tell_slots(up);
+    tell_synced(up);
+}
+
+/* With it comes back what that router was asked and did not look at. It goes to the owner, unless
+ * the one who answered is that: then it does not know yet, and somebody asks again. So each step
+ * needs a higher generation, and there is no going round. */
+static void on_moved(struct peal_uplink *up, size_t link, const struct peal_frame *f)
+{
+    hear_slots(up, f);
+    if (peal_repairs_done(&up->links[link].repairs, f->req)) send_repairs(up, link);
+    if (f->envelope.size == 0 || f->slot >= PEAL_SLOTS) return;
+    uint16_t slot = (uint16_t)f->slot;
+    size_t owner = peal_slotmap_link(&up->slots, slot);
+    enum peal_err err = PEAL_ENO_ROUTER;
+    if (owner == link)
+        err = PEAL_EAGAIN;
+    else if (up->links[owner].up && !peal_slotmap_out_of_reach(&up->slots, slot))
+        err = send_bytes(up, owner, f->envelope);
+    if (err != PEAL_OK) post_failed(up, f->req, err);
 }
 
 /* One that is lost was for nothing: the slots come round again. */
@@ -477,8 +592,10 @@ static void on_joined(struct peal_uplink *up, size_t link, const struct peal_fra
                       struct peal_span entry)
 {
     struct pending *p = find_pending(up, f->req);
-    bool waited_for = p != NULL;
+    /* A router that had the slot before has no say. */
+    bool waited_for = p != NULL && p->group->link == link;
     if (waited_for) pending_free(up, p);
+    if (f->code != PEAL_OK && worker_of(f->req) == BUS_ITSELF) up->links[link].up = false;
     struct group *g = find_group(up, link, f->group);
     if (g == NULL) {
         if (f->code == PEAL_OK) send_leave(up, link, f->group);
@@ -536,6 +653,8 @@ static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry
         post_answer(up, frame.req, entry);
     else if (frame.type == PEAL_F_PRESENCE)
         on_presence(up, link, &frame, entry);
+    else if (frame.type == PEAL_F_MOVED || frame.type == PEAL_F_SLOTS)
+        on_moved(up, link, &frame);
     else
         peal_log(PEAL_LOG_ERROR, "link.bad_entry", "link=%zu type=%s", link,
                  peal_frame_name(frame.type));
@@ -633,19 +752,6 @@ void peal_uplink_on_batch(struct peal_uplink *up, size_t link, struct peal_span 
     if (err == PEAL_OK) peal_frame_fini(&frame);
 }
 
-/* The router's table is right again. Who is there is the workers' part of it. */
-static void tell_synced(struct peal_uplink *up)
-{
-    struct peal_letter *note = peal_letter_note(PEAL_LETTER_SYNC, up->degraded);
-    for (uint8_t w = 0; w < up->worker_count; w++) {
-        if (note != NULL)
-            post(up, w, note);
-        else
-            lose(up, w);
-    }
-    peal_letter_unref(note);
-}
-
 /* Of another life than the one that was heard it confirms nothing. */
 static void on_synced(struct peal_uplink *up, size_t link, const struct peal_frame *synced)
 {
@@ -669,6 +775,8 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
         on_synced(up, link, &frame);
     else if (frame.type == PEAL_F_DIFFER)
         sync_slots(up, link, frame.offsets.at, frame.offsets.count);
+    else if (frame.type == PEAL_F_MOVED || frame.type == PEAL_F_SLOTS)
+        on_moved(up, link, &frame);
     else
         post_answer(up, frame.req, bytes);
     if (frame.type == PEAL_F_PAGE && peal_repairs_done(&up->links[link].repairs, frame.req))
@@ -748,11 +856,13 @@ void peal_uplink_on_order(struct peal_uplink *up, struct peal_order *o)
     case PEAL_ORDER_SEND: {
         size_t link = link_of(up, o->group);
         enum peal_err err = PEAL_ENO_ROUTER;
-        if (o->repair && up->links[link].up) {
+        bool reach =
+            !peal_slotmap_out_of_reach(&up->slots, peal_group_slot(o->group)) && up->links[link].up;
+        if (o->repair && reach) {
             err = peal_repairs_add(&up->links[link].repairs, o, up->now_ms);
             send_repairs(up, link);
             if (err == PEAL_OK) return; /* it may be gone already */
-        } else if (up->links[link].up)
+        } else if (reach)
             err = send_bytes(up, link, o->frame);
         if (err != PEAL_OK) post_failed(up, o->req, err);
         break;
@@ -905,6 +1015,7 @@ struct peal_uplink *peal_uplink_new(const struct peal_uplink_io *io, uint64_t bo
     up->link_count = router_count;
     up->worker_count = worker_count;
     up->degraded = true;
+    peal_slotmap_init(&up->slots, router_count);
     peal_link_init(&up->pendings);
     for (size_t i = 0; i < router_count; i++)
         peal_repairs_init(&up->links[i].repairs);

@@ -236,6 +236,63 @@ static void pubcall_refused_by_the_router_carries_its_sentence(void **state)
     assert_string_equal(w->results[0].why, "no room");
 }
 
+/* The router of an order has only its second item; the first comes back. */
+static void pubcall_item_of_a_moved_slot_is_sent_to_its_new_owner(void **state)
+{
+    struct world *w = *state;
+    char other[16];
+    for (int n = 0;; n++) { /* of the same router, in another slot */
+        snprintf(other, sizeof other, "o%d", n);
+        uint16_t slot = peal_group_slot(peal_span_of(other));
+        if (peal_slot_router(slot, 3) == 0 && slot != peal_group_slot(peal_span_of(names[0])))
+            break;
+    }
+    struct peal_publish_item items[] = {item(names[0], "1"), item(other, "2")};
+    struct peal_frame sent;
+    struct peal_buf bufs[3] = {0};
+    struct peal_span spans[2];
+    struct peal_letter *letter;
+    start(w, items, 2);
+    assert_int_equal(w->order_count, 1);
+    assert_int_equal(peal_frame_decode(w->orders[0]->frame, &sent), PEAL_OK);
+    struct peal_frame moved = {.type = PEAL_F_MOVED,
+                               .slot = peal_group_slot(peal_span_of(names[0])),
+                               .owner = 2,
+                               .generation = 1,
+                               .envelope = sent.entries.at[0]};
+    struct peal_frame receipt = {.type = PEAL_F_RECEIPT, .offset = 7};
+    struct peal_frame published = {.type = PEAL_F_PUBLISHED, .req = sent.req};
+    peal_frame_encode(&moved, &bufs[0]);
+    peal_frame_encode(&receipt, &bufs[1]);
+    for (size_t i = 0; i < 2; i++)
+        spans[i] = peal_buf_span(&bufs[i]);
+    published.entries.at = spans;
+    published.entries.count = 2;
+    peal_frame_encode(&published, &bufs[2]);
+    assert_int_equal(peal_letter_new(peal_buf_span(&bufs[2]), &letter), PEAL_OK);
+    peal_hub_on_letter(&w->hub, letter);
+    peal_letter_unref(letter);
+    peal_frame_fini(&sent);
+    for (size_t i = 0; i < 3; i++)
+        peal_buf_fini(&bufs[i]);
+
+    assert_int_equal(w->done, 0);
+    assert_int_equal(w->order_count, 2);
+    assert_true(peal_span_is(w->orders[1]->group, names[0]));
+    answer(w, 1, PEAL_OK);
+    assert_int_equal(w->done, 1);
+    assert_int_equal(w->results[0].err, PEAL_OK);
+    assert_int_equal(w->results[0].offset, 200);
+    assert_int_equal(w->results[1].err, PEAL_OK);
+    assert_int_equal(w->results[1].offset, 7);
+    /* From now on they travel apart. */
+    peal_pubcall_fini(&w->call);
+    free(w->results);
+    w->results = NULL;
+    start(w, items, 2);
+    assert_int_equal(w->order_count, 4);
+}
+
 static void pubcall_wrong_number_of_receipts_is_an_error(void **state)
 {
     struct world *w = *state;
@@ -334,6 +391,7 @@ int main(void)
         TEST(pubcall_silent_router_times_out_its_items_only),
         TEST(pubcall_unreachable_router_is_told),
         TEST(pubcall_refused_by_the_router_carries_its_sentence),
+        TEST(pubcall_item_of_a_moved_slot_is_sent_to_its_new_owner),
         TEST(pubcall_wrong_number_of_receipts_is_an_error),
         TEST(pubcall_full_bus_fails_what_was_not_sent),
         TEST(pubcall_full_bus_from_the_start_ends_at_once),
