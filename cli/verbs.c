@@ -10,6 +10,7 @@ const struct peal_verb peal_verbs[] = {
     {"pub", peal_verb_pub, "publish one message to a group or a user"},
     {"sub", peal_verb_sub, "print what arrives for groups or a user"},
     {"inbox", peal_verb_inbox, "print the stored messages of a user"},
+    {"slots", peal_verb_slots, "show, plan and move which router owns which groups"},
     {"token", peal_verb_token, "make a token for a browser"},
     {"keygen", peal_verb_keygen, "make CURVE keys for the bus between processes"},
     {"check-config", peal_verb_check_config, "say what is wrong with a configuration file"},
