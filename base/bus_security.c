@@ -64,9 +64,15 @@ is_reachable(struct reachable *found, const char *endpoint, const char *setting,
     return true;
 }
 
-static bool uses_routers(const struct peal_bus_use *use)
+/* A router that is one of several tells the others whose slots are whose. */
+static bool uses_others(const struct peal_config *config, const struct peal_bus_use *use)
 {
-    return use->relay || (use->node && !use->router);
+    return use->router && !use->node && config->cluster.router_count > 1;
+}
+
+static bool uses_routers(const struct peal_config *config, const struct peal_bus_use *use)
+{
+    return use->relay || (use->node && !use->router) || uses_others(config, use);
 }
 
 static bool uses_relays(const struct peal_config *config, const struct peal_bus_use *use)
@@ -96,12 +102,14 @@ static bool find_door(const struct peal_config *config, const struct peal_bus_us
 static bool find_router(const struct peal_config *config, const struct peal_bus_use *use,
                         struct reachable *found)
 {
-    for (size_t i = 0; uses_routers(use) && i < config->cluster.router_count; i++) {
+    for (size_t i = 0; uses_routers(config, use) && i < config->cluster.router_count; i++) {
         const struct peal_config_router *router = &config->cluster.routers[i];
-        if (!uses_relays(config, use) &&
+        if (!uses_relays(config, use) && !use->router &&
             is_reachable(found, router->xpub, "cluster.routers.%zu.xpub", i))
             return true;
-        if (use->node && is_reachable(found, router->rpc, "cluster.routers.%zu.rpc", i))
+        if (!use->relay && is_reachable(found, router->rpc, "cluster.routers.%zu.rpc", i))
+            return true;
+        if (use->router && is_reachable(found, router->pull, "cluster.routers.%zu.pull", i))
             return true;
     }
     return false;
@@ -122,7 +130,7 @@ static bool find_relay(const struct peal_config *config, const struct peal_bus_u
 static bool find_key(const struct peal_config *config, const struct peal_bus_use *use, bool has,
                      char setting[SETTING_MAX])
 {
-    for (size_t i = 0; uses_routers(use) && i < config->cluster.router_count; i++) {
+    for (size_t i = 0; uses_routers(config, use) && i < config->cluster.router_count; i++) {
         if ((config->cluster.routers[i].key != NULL) != has) continue;
         snprintf(setting, SETTING_MAX, "cluster.routers.%zu.key", i);
         return true;

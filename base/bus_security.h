@@ -15,7 +15,8 @@
 #include "base/peers.h"
 
 /* What a process is, which says which endpoints of the configuration it uses. A router binds
- * `doors`, without xpub when a node is in the same process, which then connects to nothing. A relay
+ * `doors`, without xpub when a node is in the same process, which then connects to nothing; one of
+ * several connects to rpc and pull of cluster.routers. A relay
  * binds doors.relay and connects to xpub of cluster.routers. A node connects to rpc of those, and
  * to their xpub or that of cluster.via. */
 struct peal_bus_use {

@@ -3,11 +3,13 @@
 import threading
 import time
 
+from bus import Keys
+from command import run
 from doors import Push, Rpc
 from metrics import read_metrics
 from native import Native
 from peal import DEADLINE_S, Peal
-from routers import free_doors, start_routers  # noqa: F401
+from routers import CONFIG, free_doors, start_routers  # noqa: F401
 from tokens import token
 
 ROOMS = [f"room:{n}" for n in range(16)]
@@ -188,3 +190,34 @@ def test_longer_list_taken_up_one_by_one_is_no_outage_and_moves_nothing(start_ro
     assert owned_by(cluster, groups) == before
     for router in cluster.all:
         assert read_metrics(router)["peal_slots_contradicted"] == 0
+
+
+def test_routers_with_keys_trust_each_other_and_an_operator_with_one(start_peal, tmp_path):
+    keys = Keys(tmp_path)
+    names = ("router0", "router1", "node")
+    keys.make(*names)
+    keys.allow(**{name: "node" for name in names})
+    doors = [{**free_doors(), "key": keys.public[f"router{n}"]} for n in range(2)]
+
+    def config(name, number=0):
+        bus = {"key_file": str(keys.file(name)), "peers_file": str(tmp_path / "peers")}
+        if name == "node":
+            del bus["peers_file"]
+        own = {k: v for k, v in doors[number].items() if k != "key"}
+        cluster = {"self": str(number), "routers": doors}
+        return {**CONFIG, "bus": bus, "cluster": cluster, "doors": own}
+
+    routers = [start_peal(config(f"router{n}", n), verb="router") for n in range(2)]
+    for router in routers:
+        router.wait_for("slots.written", mine=512)
+    node = start_peal(config("node"), verb="node")
+    with Native(node.url, token("ann"), groups=ROOMS) as ann:
+        for room in ROOMS:
+            publish(node, group=room, data=1)
+        moved = run("slots", "move", "-c", node.directory / "peal.yaml", "--slots", "0-9", "--to", "1")
+        assert moved.returncode == 0, moved.stderr
+        for room in ROOMS:
+            publish(node, group=room, data=2)
+        got = [(m["group"], m["data"]) for m in ann.messages(2 * len(ROOMS))]
+        assert sorted(got) == sorted((room, data) for room in ROOMS for data in (1, 2))
+    routers[1].wait_for("slots.written", mine=522)

@@ -189,6 +189,10 @@ static void bus_security_with_keys_needs_all_of_them(void **state)
          &node, "cluster.via.0.key: needed with bus.key_file: the public key of that relay"},
         {"cluster: {via: [{xpub: ['tcp://[::1]:1'], key: '" KEY "'}]}", &node,
          "cluster.via.0.key: needs bus.key_file"},
+        {"{bus: {key_file: %K, peers_file: %P}, cluster: {routers: [{pull: 'tcp://a:1', xpub: "
+         "'tcp://a:2', rpc: 'tcp://a:3', key: '" KEY "'}, {pull: 'tcp://b:1', xpub: 'tcp://b:2', "
+         "rpc: 'tcp://b:3'}]}}",
+         &router, "cluster.routers.1.key: needed"},
         {"bus: {key_file: /nonexistent/key, peers_file: %P}", &router,
          "bus.key_file: /nonexistent/key cannot be read"},
         {"bus: {key_file: %P, peers_file: %P}", &router, "bus.key_file: "},
