@@ -58,6 +58,7 @@ struct peal_ingress {
     void *rpc;
     void *xpub;
     uint64_t boot;
+    void *zmq;            /* of the process */
     struct other *others; /* by number; the own one is empty */
     size_t router_count;
     char pull_at[256];
@@ -68,6 +69,36 @@ struct peal_ingress {
     struct peal_mailbox done;  /* struct peal_store_op, from the store thread */
     struct peal_mailbox pages; /* struct peal_store_fetch, from the reader thread */
 };
+
+/* ---- other routers ------------------------------------------------------------------------ */
+
+static void set_int(void *socket, int option, int value)
+{
+    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
+    PEAL_ASSERT(rc == 0); /* constants of ours */
+}
+
+static void *open_other(const struct peal_ingress *in, int type, const char *endpoint,
+                        const char *key)
+{
+    char id[PEAL_ROUTER_ID_SIZE];
+    void *socket = zmq_socket(in->zmq, type);
+    if (socket == NULL) return NULL;
+    peal_bus_socket_bound(socket, PEAL_WIRE_BYTES_MAX);
+    set_int(socket, ZMQ_LINGER, 0);
+    set_int(socket, ZMQ_SNDHWM, SEND_HWM);
+    set_int(socket, ZMQ_CONNECT_TIMEOUT, PEAL_CONNECT_MS);
+    set_int(socket, ZMQ_RECONNECT_IVL, 500);
+    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
+    set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
+    peal_router_id_of(in->boot, id);
+    if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, id, sizeof id);
+    const struct peal_curve_pair *own = in->security->curve ? &in->security->own : NULL;
+    if (peal_bus_socket_secure(socket, own, key) == PEAL_OK && zmq_connect(socket, endpoint) == 0)
+        return socket;
+    zmq_close(socket);
+    return NULL;
+}
 
 /* ---- what the shard says ----------------------------------------------------------------- */
 
@@ -105,9 +136,14 @@ static enum peal_err io_tell(void *ctx, size_t router, struct peal_span bytes)
     return send_to(((struct peal_ingress *)ctx)->others[router].rpc, bytes);
 }
 
+/* Most routers never forward anything: the connection is made for the first time that one does. */
 static enum peal_err io_forward(void *ctx, size_t router, struct peal_span bytes)
 {
-    return send_to(((struct peal_ingress *)ctx)->others[router].pull, bytes);
+    struct peal_ingress *in = ctx;
+    const struct peal_config_router *to = &in->config->cluster.routers[router];
+    struct other *other = &in->others[router];
+    if (other->pull == NULL) other->pull = open_other(in, ZMQ_PUSH, to->pull, to->key);
+    return other->pull == NULL ? PEAL_ENO_ROUTER : send_to(other->pull, bytes);
 }
 
 static enum peal_err io_submit(void *ctx, struct peal_store_op *op)
@@ -313,12 +349,6 @@ static void *ingress_run(void *arg)
 
 /* ---- start and stop ------------------------------------------------------------------------ */
 
-static void set_int(void *socket, int option, int value)
-{
-    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
-    PEAL_ASSERT(rc == 0); /* constants of ours */
-}
-
 static void set_options(const struct peal_ingress *in, void *socket, const char *domain,
                         size_t bytes_max)
 {
@@ -429,43 +459,19 @@ static enum peal_err own_number(const struct peal_config *config, size_t *out, c
     return PEAL_ECONFIG;
 }
 
-static void *open_other(const struct peal_ingress *in, void *zmq, int type, const char *endpoint,
-                        const char *key)
-{
-    char id[PEAL_ROUTER_ID_SIZE];
-    void *socket = zmq_socket(zmq, type);
-    if (socket == NULL) return NULL;
-    peal_bus_socket_bound(socket, PEAL_WIRE_BYTES_MAX);
-    set_int(socket, ZMQ_LINGER, 0);
-    set_int(socket, ZMQ_SNDHWM, SEND_HWM);
-    set_int(socket, ZMQ_CONNECT_TIMEOUT, PEAL_CONNECT_MS);
-    set_int(socket, ZMQ_RECONNECT_IVL, 100);
-    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 500);
-    set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
-    peal_router_id_of(in->boot, id);
-    if (type == ZMQ_DEALER) zmq_setsockopt(socket, ZMQ_ROUTING_ID, id, sizeof id);
-    const struct peal_curve_pair *own = in->security->curve ? &in->security->own : NULL;
-    if (peal_bus_socket_secure(socket, own, key) == PEAL_OK && zmq_connect(socket, endpoint) == 0)
-        return socket;
-    zmq_close(socket);
-    return NULL;
-}
-
-static enum peal_err open_others(struct peal_ingress *in, void *zmq, size_t self, char *why,
-                                 size_t why_size)
+static enum peal_err open_others(struct peal_ingress *in, size_t self, char *why, size_t why_size)
 {
     in->others = calloc(in->router_count, sizeof *in->others);
     if (in->others == NULL) return PEAL_ENOMEM;
     for (size_t i = 0; i < in->router_count; i++) {
         const struct peal_config_router *router = &in->config->cluster.routers[i];
         if (i == self) continue;
-        in->others[i].rpc = open_other(in, zmq, ZMQ_DEALER, router->rpc, router->key);
-        in->others[i].pull = open_other(in, zmq, ZMQ_PUSH, router->pull, router->key);
-        if (in->others[i].rpc == NULL || in->others[i].pull == NULL) {
+        in->others[i].rpc = open_other(in, ZMQ_DEALER, router->rpc, router->key);
+        if (in->others[i].rpc == NULL) {
             snprintf(why, why_size,
-                     "cluster.routers.%zu: cannot connect to %s or %s: a bad endpoint, or a key is "
+                     "cluster.routers.%zu: cannot connect to %s: a bad endpoint, or a key is "
                      "missing",
-                     i, router->rpc, router->pull);
+                     i, router->rpc);
             return PEAL_ECONFIG;
         }
     }
@@ -473,15 +479,14 @@ static enum peal_err open_others(struct peal_ingress *in, void *zmq, size_t self
 }
 
 /* With a node in the same process there is one router, whatever the list says. */
-static enum peal_err join_cluster(struct peal_ingress *in, void *zmq, bool alone, char *why,
-                                  size_t why_size)
+static enum peal_err join_cluster(struct peal_ingress *in, bool alone, char *why, size_t why_size)
 {
     struct peal_cluster_io io = {in, io_tell, io_forward};
     size_t self = 0;
     enum peal_err err = PEAL_OK;
     in->router_count = alone ? 1 : in->config->cluster.router_count;
     if (!alone) err = own_number(in->config, &self, why, why_size);
-    if (err == PEAL_OK) err = open_others(in, zmq, self, why, why_size);
+    if (err == PEAL_OK) err = open_others(in, self, why, why_size);
     if (err == PEAL_OK)
         err = peal_shard_join_cluster(in->shard, &io, self, in->router_count,
                                       peal_store_slots(in->store), why, why_size);
@@ -519,6 +524,7 @@ enum peal_err peal_ingress_start(const struct peal_config *config,
     if (in == NULL) return PEAL_ENOMEM;
     in->config = config;
     in->security = security;
+    in->zmq = zmq;
     in->embedded = inproc != NULL;
     struct peal_shard_io io = {in, io_reply, io_topic, io_submit, io_read};
     struct peal_store_events events = {in, store_on_done, store_on_page, store_on_done_all};
@@ -533,7 +539,7 @@ enum peal_err peal_ingress_start(const struct peal_config *config,
     if (err == PEAL_OK) err = open_sockets(in, zmq, inproc, why, why_size);
     if (err == PEAL_OK)
         err = peal_store_start(config->data, config, &events, &in->store, why, why_size);
-    if (err == PEAL_OK) err = join_cluster(in, zmq, inproc != NULL, why, why_size);
+    if (err == PEAL_OK) err = join_cluster(in, inproc != NULL, why, why_size);
     if (err == PEAL_OK) {
         peal_shard_set_time(in->shard, peal_clock_mono_ms(), peal_clock_wall_ms());
         if (pthread_create(&in->thread, NULL, ingress_run, in) != 0) {
