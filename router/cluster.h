@@ -55,6 +55,11 @@ enum peal_err peal_cluster_start(struct peal_cluster *cluster, const struct peal
                                  size_t self, size_t router_count, struct peal_span kept, char *why,
                                  size_t why_size);
 
+/* It is known, and on the disk, which slots are this router's. */
+static inline bool peal_cluster_knows(const struct peal_cluster *cluster)
+{
+    return cluster->holdings.seeded && !peal_holdings_dirty(&cluster->holdings);
+}
 /* The holding that a group falls under. */
 static inline bool peal_cluster_owns_all(const struct peal_cluster *cluster)
 {

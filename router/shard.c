@@ -1074,6 +1074,10 @@ static void slots_done(struct peal_shard *s, const struct peal_store_op *op)
 {
     bool giving = peal_mover_busy(&s->mover);
     if (!peal_cluster_on_written(&s->cluster, op)) return; /* tried again with the next second */
+    if (s->table.quiet && peal_cluster_knows(&s->cluster)) {
+        s->table.quiet = false;
+        s->second_due_ms = s->now_ms; /* nodes wait for a beat */
+    }
     peal_cluster_tell(&s->cluster);
     peal_mover_on_written(&s->mover);
     struct peal_map_node *it = NULL;
@@ -1492,6 +1496,9 @@ enum peal_err peal_shard_join_cluster(struct peal_shard *s, const struct peal_cl
 {
     enum peal_err err =
         peal_cluster_start(&s->cluster, io, self, router_count, kept, why, why_size);
-    if (err == PEAL_OK) write_slots(s);
-    return err;
+    if (err != PEAL_OK) return err;
+    /* A node that hears a beat believes that its groups are served. */
+    s->table.quiet = !peal_cluster_knows(&s->cluster);
+    write_slots(s);
+    return PEAL_OK;
 }

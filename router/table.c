@@ -70,6 +70,7 @@ void peal_table_send(struct peal_table *t, struct peal_node_entry *node)
         peal_list_remove(&node->dirty);
         return;
     }
+    if (t->quiet) return;
     struct peal_frame beat = {.type = PEAL_F_BATCH, .boot = t->boot, .seq = node->seq};
     t->scratch.size = 0;
     peal_frame_encode(&beat, &t->scratch);

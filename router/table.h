@@ -69,6 +69,7 @@ struct peal_table {
     void (*topic)(void *ctx, uint64_t boot, struct peal_span bytes);
     /* The rows of a node are what its last sync named. */
     void (*synced)(void *ctx, struct peal_node_entry *node);
+    bool quiet;    /* no beats: this router does not know yet what it serves */
     uint64_t boot; /* of this router */
     uint64_t now_ms;
     uint64_t created; /* group entries so far: part of their epochs */

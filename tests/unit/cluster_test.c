@@ -255,6 +255,10 @@ static void cluster_new_router_serves_nothing_until_it_knows_its_slots(void **st
     assert_true(peal_shard_unsettled(w->shard));
     from_node(w, &join);
     assert_int_equal(w->batch_count, 0); /* the node asks again */
+    peal_shard_on_link(w->shard, NODE);
+    peal_shard_on_tick(w->shard);
+    assert_int_equal(w->batch_count, 0); /* no beat: it would believe that it is served */
+    drop(w->told, &w->told_count);
 
     peal_slots_seed(slots, ROUTERS);
     from_router(w, 2, slots);
@@ -268,6 +272,9 @@ static void cluster_new_router_serves_nothing_until_it_knows_its_slots(void **st
     decode(&w->replies[0], &entry);
     assert_int_equal(entry.type, PEAL_F_SLOTS);
     peal_frame_fini(&entry);
+    peal_shard_on_tick(w->shard);
+    assert_int_equal(w->batch_count, 1); /* the beat, at once */
+    drop(w->batches, &w->batch_count);
 
     struct peal_frame batch;
     from_node(w, &join);
