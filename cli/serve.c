@@ -332,6 +332,10 @@ static int serve(struct server *s)
         for (int ms = 0; ms < LINK_WAIT_MS && got == 0 && !peal_node_ready(s->node);
              ms += LINK_STEP_MS)
             got = wait_signal(&signals, LINK_STEP_MS);
+    for (int ms = 0;
+         ms < LINK_WAIT_MS && got == 0 && s->ingress != NULL && peal_ingress_begins(s->ingress);
+         ms += LINK_STEP_MS)
+        got = wait_signal(&signals, LINK_STEP_MS);
     if (s->node != NULL && !peal_node_ready(s->node))
         peal_log(PEAL_LOG_WARN, "node.no_router", "waited_ms=%d", LINK_WAIT_MS);
     if (got == 0) {

@@ -54,6 +54,7 @@ struct peal_ingress {
     struct peal_zap *zap;
     pthread_t thread;
     _Atomic bool stopping;
+    _Atomic bool beginning; /* which slots are served is on its way to the disk */
     void *pull;
     void *rpc;
     void *xpub;
@@ -330,8 +331,11 @@ static void *ingress_run(void *arg)
     struct peal_ingress *in = arg;
     pthread_setname_np(pthread_self(), "shard");
     peal_metrics_thread_start();
-    while (!atomic_load(&in->stopping))
+    while (!atomic_load(&in->stopping)) {
         turn(in, !peal_shard_busy(in->shard));
+        if (atomic_load(&in->beginning) && !peal_shard_begins(in->shard))
+            atomic_store(&in->beginning, false);
+    }
     take_last(in);
     /* What the store has taken is finished and answered; nothing new is read. */
     while (peal_shard_waiting(in->shard) > 0) {
@@ -542,6 +546,7 @@ enum peal_err peal_ingress_start(const struct peal_config *config,
     if (err == PEAL_OK) err = join_cluster(in, inproc != NULL, why, why_size);
     if (err == PEAL_OK) {
         peal_shard_set_time(in->shard, peal_clock_mono_ms(), peal_clock_wall_ms());
+        atomic_store(&in->beginning, peal_shard_begins(in->shard));
         if (pthread_create(&in->thread, NULL, ingress_run, in) != 0) {
             snprintf(why, why_size, "cannot start a thread");
             err = PEAL_ENOMEM;
@@ -553,6 +558,11 @@ enum peal_err peal_ingress_start(const struct peal_config *config,
     }
     *out = in;
     return PEAL_OK;
+}
+
+bool peal_ingress_begins(const struct peal_ingress *in)
+{
+    return atomic_load(&in->beginning);
 }
 
 void peal_ingress_stop(struct peal_ingress *in)

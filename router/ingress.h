@@ -36,6 +36,10 @@ enum peal_err peal_ingress_start(const struct peal_config *config,
  * what the store has taken, answers it, and frees everything. What is still in the sockets' buffers
  * is dropped: it was not acknowledged. */
 void peal_ingress_stop(struct peal_ingress *in);
+/* True for the milliseconds after the start in which what this router serves is written down;
+ * until then it refuses publishes (`again`). A router that has to hear of others first does not
+ * begin: that may take long. Any thread. */
+bool peal_ingress_begins(const struct peal_ingress *in);
 /* The endpoints as bound, with real port numbers. */
 const char *peal_ingress_pull(const struct peal_ingress *in);
 const char *peal_ingress_rpc(const struct peal_ingress *in);

@@ -1419,6 +1419,11 @@ size_t peal_shard_waiting(const struct peal_shard *s)
     return s->waiting_count > 0 || !enough ? s->waiting_count : 1;
 }
 
+bool peal_shard_begins(const struct peal_shard *s)
+{
+    return s->table.quiet && s->cluster.holdings.seeded;
+}
+
 bool peal_shard_unsettled(const struct peal_shard *s)
 {
     return !s->cluster.holdings.seeded || peal_mover_busy(&s->mover);

@@ -79,5 +79,7 @@ void peal_shard_flush(struct peal_shard *shard);
 size_t peal_shard_waiting(const struct peal_shard *shard);
 /* The same for another reason: it is not known yet which slots are whose, or one is moving. */
 bool peal_shard_unsettled(const struct peal_shard *shard);
+/* It is known what is served from now on, but not written yet. */
+bool peal_shard_begins(const struct peal_shard *shard);
 
 #endif
