@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "node/hub.h"
+#include "proto/envelope.h"
 
 /* A request to a router on behalf of one command. */
 struct conn_call {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "proto/envelope.h"
 
 static struct peal_letter *letter_alloc(size_t size)
 {

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/metrics.h"
 #include "node/conn.h"
+#include "proto/envelope.h"
 
 enum { FETCH_RETRY_MS = 500 }; /* after a failed fetch */
 

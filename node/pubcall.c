@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 
 enum { FRAME_BYTES_MAX = PEAL_WIRE_BYTES_MAX / 2 };

@@ -12,6 +12,7 @@
 #include "node/repairs.h"
 #include "node/slotmap.h"
 #include "node/sync.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
 

@@ -1,4 +1,5 @@
 #include "proto/door.h"
+#include "proto/value.h"
 
 #include <msgpack.h>
 #include <stdio.h>

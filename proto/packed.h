@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "proto/value.h"
 
 struct msgpack_object;
 

@@ -15,7 +15,7 @@
 #include "proto/group.h"
 #include "proto/json.h"
 #include "proto/packed.h"
-#include "proto/wire.h"
+#include "proto/value.h"
 
 enum field {
     GROUP,

@@ -1,5 +1,6 @@
 #include "proto/render.h"
 
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/json.h"
 

@@ -186,48 +186,6 @@ void peal_frame_fini(struct peal_frame *frame);
 /* Name of a type, for logs and docs; "?" outside the table. */
 const char *peal_frame_name(enum peal_frame_type type);
 
-void peal_envelope_encode(const struct peal_envelope *env, struct peal_buf *out);
-/* Errors: PEAL_EBAD_MESSAGE. The envelope borrows bytes. */
-enum peal_err peal_envelope_decode(struct peal_span bytes, struct peal_envelope *out);
-
-/* What it takes to hand a MESSAGE on: reads no further than the position in its envelope. Errors:
- * PEAL_EUNKNOWN_TYPE when it is another frame, PEAL_EBAD_MESSAGE. */
-struct peal_message_head {
-    struct peal_span group;
-    uint64_t epoch;
-    uint64_t offset;
-};
-enum peal_err peal_message_peek(struct peal_span frame, struct peal_message_head *out);
-
-/* Walks one msgpack value and checks that every declared length and count fits in the bytes
- * that are there, that nesting is at most PEAL_WIRE_DEPTH, and that exactly one value fills
- * bytes. Errors: PEAL_EBAD_MESSAGE. */
-enum peal_err peal_wire_check(struct peal_span bytes);
-
-/* Reads msgpack that peal_wire_check accepted, value by value. */
-enum peal_wire_kind {
-    PEAL_WIRE_NIL,
-    PEAL_WIRE_BOOL,
-    PEAL_WIRE_UINT,
-    PEAL_WIRE_NEGATIVE,
-    PEAL_WIRE_FLOAT,
-    PEAL_WIRE_STR,
-    PEAL_WIRE_BIN,
-    PEAL_WIRE_EXT,
-    PEAL_WIRE_ARRAY,
-    PEAL_WIRE_MAP
-};
-struct peal_wire_value {
-    enum peal_wire_kind kind;
-    uint64_t number;        /* of UINT and BOOL; elements of an ARRAY, pairs of a MAP */
-    struct peal_span bytes; /* of STR, BIN, EXT */
-};
-/* Takes a value's head from the front of *rest; the elements of an ARRAY or MAP follow there. False
- * when there is none. */
-bool peal_wire_take(struct peal_span *rest, struct peal_wire_value *out);
-/* Takes a whole value and gives its bytes. False likewise. */
-bool peal_wire_skip(struct peal_span *rest, struct peal_span *value);
-
 /* The topic of what is for every node. */
 #define PEAL_TOPIC_ALL "all"
 

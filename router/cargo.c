@@ -1,5 +1,6 @@
 #include "router/cargo.h"
 
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
 #include "router/shard_state.h"

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 
 static void id_of(char kind, uint64_t number, char out[PEAL_ROUTER_ID_SIZE])

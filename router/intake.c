@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "proto/door.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/publish.h"
 #include "router/shard_state.h"

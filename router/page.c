@@ -1,6 +1,7 @@
 #include "router/page.h"
 
 #include "base/limits.h"
+#include "proto/envelope.h"
 #include "proto/msg.h"
 
 struct page {

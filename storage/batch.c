@@ -3,8 +3,8 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
-#include "proto/wire.h"
 #include "storage/moving.h"
 
 /* ---- the numbers in meta ---------------------------------------------------------------- */

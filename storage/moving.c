@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/wire.h"
 

@@ -2,6 +2,7 @@
 #include "base/assert.h"
 #include "proto/door.h"
 #include "proto/publish.h"
+#include "proto/value.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "proto/envelope.h"
+#include "proto/value.h"
 #include "proto/wire.h"
 
 static void check_frame(struct peal_span bytes)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/json.h"
 #include "proto/wire.h"

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "proto/envelope.h"
 #include "tests/model/world.h"
 
 static uint64_t arrival(struct world *w)

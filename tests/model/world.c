@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/metrics.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/wire.h"
 #include "tests/model/presence.h"

@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "proto/door.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "router/shard.h"
 #include "tests/unit/unit.h"

@@ -1,5 +1,6 @@
 #include "node/conn.h"
 
+#include "proto/envelope.h"
 #include "tests/unit/hub_rig.h"
 
 static const char yaml[] = "limits: {queue: 2KiB, queue_messages: 12}\n"

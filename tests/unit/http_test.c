@@ -15,6 +15,7 @@
 
 #include "base/config.h"
 #include "base/limits.h"
+#include "proto/envelope.h"
 #include "proto/json.h"
 #include "proto/token.h"
 #include "proto/wire.h"

@@ -15,6 +15,7 @@
 #include "node/groups.h"
 #include "node/hub.h"
 #include "node/wsframe.h"
+#include "proto/envelope.h"
 #include "proto/json.h"
 #include "tests/unit/frame.h"
 #include "tests/unit/unit.h"

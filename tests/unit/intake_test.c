@@ -1,6 +1,7 @@
 #include "router/intake.h"
 
 #include "base/metrics.h"
+#include "proto/envelope.h"
 #include "tests/unit/shard_rig.h"
 
 static void intake_message_goes_once_to_each_node_that_wants_it(void **state)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "proto/envelope.h"
 #include "tests/unit/unit.h"
 
 static void encode_message(struct peal_buf *out)

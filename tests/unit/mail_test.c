@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "proto/envelope.h"
 #include "tests/unit/unit.h"
 
 static void add_leave(struct peal_mail *mail, const char *group)

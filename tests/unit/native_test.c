@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "proto/envelope.h"
 #include "tests/unit/hub_rig.h"
 
 static const char yaml[] = "groups:\n"

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/config.h"
+#include "proto/envelope.h"
 #include "tests/unit/unit.h"
 
 enum { BOOT = 1000, KEPT = 5 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/config.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/wire.h"
 #include "tests/unit/unit.h"

@@ -1,5 +1,6 @@
 #include "storage/reader.h"
 
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "storage/db.h"
 #include "storage/keys.h"

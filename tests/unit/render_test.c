@@ -1,5 +1,6 @@
 #include "proto/render.h"
 
+#include "proto/envelope.h"
 #include "tests/unit/unit.h"
 
 static void expect(struct peal_buf *out, const char *text)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "proto/envelope.h"
 #include "proto/wire.h"
 #include "router/shard.h"
 #include "tests/unit/unit.h"

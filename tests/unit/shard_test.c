@@ -1,6 +1,7 @@
 #include "router/shard.h"
 
 #include "base/metrics.h"
+#include "proto/envelope.h"
 #include "proto/parcel.h"
 #include "tests/unit/shard_rig.h"
 

@@ -10,6 +10,7 @@
 
 #include "base/mailbox.h"
 #include "base/metrics.h"
+#include "proto/envelope.h"
 #include "proto/wire.h"
 #include "storage/options.h"
 #include "storage/store.h"

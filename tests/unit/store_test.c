@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "proto/envelope.h"
 #include "tests/unit/unit.h"
 
 #include "tests/unit/store_rig.h"

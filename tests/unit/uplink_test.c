@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/metrics.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "proto/parcel.h"
 #include "tests/unit/unit.h"
