@@ -66,6 +66,11 @@ struct peal_order {
 };
 
 enum { PEAL_REQ_WORKER_SHIFT = 48 };
+/* Whose request it is. */
+static inline uint8_t peal_req_worker(uint64_t req)
+{
+    return (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT);
+}
 
 /* Copies group and frame; NULL on ENOMEM. */
 struct peal_order *peal_order_new(enum peal_order_kind kind, uint8_t worker, uint64_t req,

@@ -71,130 +71,14 @@ struct peal_uplink {
     uint64_t now_ms;
     uint64_t beat_due_ms;
     size_t link_count;
-    uint8_t worker_count;
-    uint64_t lost;                             /* bit per worker whose mailbox overflowed */
-    uint64_t telling;                          /* bit per worker whose open mail says so */
-    struct peal_mail *mails[PEAL_WORKERS_MAX]; /* of this turn */
-    bool degraded;                             /* as last told */
-    uint64_t rejoins;                          /* requests of the bus itself so far */
+    struct peal_mails mails;
+    uint64_t rejoins; /* requests of the bus itself so far */
     struct peal_slotmap slots;
     struct peal_map pending_map;
     struct peal_link pendings;
     struct peal_buf scratch;
     struct link links[];
 };
-
-/* ---- to the workers ------------------------------------------------------------------------ */
-
-/* What was for the worker is gone, until LOST has been delivered; it then asks for the position of
- * everything it holds. */
-static void lose(struct peal_uplink *up, uint8_t worker)
-{
-    uint64_t bit = 1ull << worker;
-    if (up->lost & bit) return;
-    up->lost |= bit;
-    peal_count(PEAL_M_WORKER_LOST, 1);
-    peal_log(PEAL_LOG_WARN, "worker.overflow", "worker=%u", worker);
-}
-
-static void drop_letter(struct peal_uplink *up, uint8_t worker)
-{
-    peal_count(PEAL_M_LETTERS_DROPPED, 1);
-    lose(up, worker);
-}
-
-/* Hands over what a turn has for the worker. */
-static void deliver_mail(struct peal_uplink *up, uint8_t worker)
-{
-    uint64_t bit = 1ull << worker;
-    struct peal_mail *mail = up->mails[worker];
-    if (mail == NULL) return;
-    up->mails[worker] = NULL;
-    if (up->io.post(up->io.ctx, worker, mail) == PEAL_OK) {
-        up->lost &= ~(up->telling & bit);
-    } else {
-        peal_count(PEAL_M_LETTERS_DROPPED, mail->count);
-        peal_mail_free(mail);
-        lose(up, worker);
-    }
-    up->telling &= ~bit;
-}
-
-static bool add_note(struct peal_uplink *up, struct peal_mail *mail, enum peal_letter_kind kind)
-{
-    struct peal_letter *note = peal_letter_note(kind, up->degraded);
-    bool added = note != NULL && peal_mail_add_letter(mail, note) == PEAL_OK;
-    peal_letter_unref(note);
-    return added;
-}
-
-/* The mail that is open for the worker; NULL when memory is short. After a loss it begins with
- * saying so; whether links are up may have been among what was lost. */
-static struct peal_mail *open_mail(struct peal_uplink *up, uint8_t worker)
-{
-    uint64_t bit = 1ull << worker;
-    if (up->mails[worker] != NULL) return up->mails[worker];
-    struct peal_mail *mail = peal_mail_new();
-    if (mail == NULL) return NULL;
-    if (up->lost & bit) {
-        if (!add_note(up, mail, PEAL_LETTER_LOST) || !add_note(up, mail, PEAL_LETTER_LINK)) {
-            peal_mail_free(mail);
-            return NULL;
-        }
-        up->telling |= bit;
-    }
-    up->mails[worker] = mail;
-    return mail;
-}
-
-static void post(struct peal_uplink *up, uint8_t worker, struct peal_letter *letter)
-{
-    if (worker >= up->worker_count) return;
-    struct peal_mail *mail = open_mail(up, worker);
-    if (mail == NULL || peal_mail_add_letter(mail, letter) != PEAL_OK)
-        drop_letter(up, worker);
-    else if (peal_mail_full(mail))
-        deliver_mail(up, worker);
-}
-
-/* A frame of the router, as it came, to each of the workers. */
-static void post_frame(struct peal_uplink *up, uint64_t workers, struct peal_span frame)
-{
-    struct peal_letter *large = NULL;
-    bool copied = frame.size >= PEAL_MAIL_LARGE;
-    if (copied && peal_letter_new(frame, &large) != PEAL_OK) large = NULL;
-    for (; workers != 0; workers &= workers - 1) {
-        uint8_t worker = (uint8_t)__builtin_ctzll(workers);
-        if (worker >= up->worker_count) break;
-        struct peal_mail *mail = copied ? NULL : open_mail(up, worker);
-        if (large != NULL)
-            post(up, worker, large);
-        else if (mail == NULL || peal_mail_add_frame(mail, frame) != PEAL_OK)
-            drop_letter(up, worker);
-        else if (peal_mail_full(mail))
-            deliver_mail(up, worker);
-    }
-    peal_letter_unref(large);
-}
-
-static uint8_t worker_of(uint64_t req)
-{
-    return (uint8_t)(req >> PEAL_REQ_WORKER_SHIFT);
-}
-
-/* The answer to a request, as it came. */
-static void post_answer(struct peal_uplink *up, uint64_t req, struct peal_span frame)
-{
-    if (worker_of(req) < up->worker_count) post_frame(up, 1ull << worker_of(req), frame);
-}
-
-static void post_failed(struct peal_uplink *up, uint64_t req, enum peal_err err)
-{
-    if (req == 0) return;
-    struct peal_letter *letter = peal_letter_failed(req, err);
-    if (letter != NULL) post(up, worker_of(req), letter);
-    peal_letter_unref(letter);
-}
 
 /* ---- to the routers ------------------------------------------------------------------------ */
 
@@ -209,13 +93,13 @@ static void frame_not_sent(struct peal_uplink *up, size_t link, struct peal_span
         break;
     case PEAL_F_FETCH:
         peal_repairs_done(&up->links[link].repairs, frame.req);
-        post_failed(up, frame.req, PEAL_EQUEUE_FULL);
+        peal_mails_add_failed(&up->mails, frame.req, PEAL_EQUEUE_FULL);
         break;
     case PEAL_F_PUBLISH:
     case PEAL_F_MARK:
     case PEAL_F_PRESENT:
     case PEAL_F_WHO:
-        post_failed(up, frame.req, PEAL_EQUEUE_FULL);
+        peal_mails_add_failed(&up->mails, frame.req, PEAL_EQUEUE_FULL);
         break;
     default: /* A join is asked again, a leave when a message comes for it. */
         break;
@@ -276,7 +160,7 @@ static void send_repairs(struct peal_uplink *up, size_t link)
         enum peal_err err = l->up ? send_bytes(up, link, o->frame) : PEAL_ENO_ROUTER;
         if (err != PEAL_OK) {
             peal_repairs_done(&l->repairs, o->req);
-            post_failed(up, o->req, err);
+            peal_mails_add_failed(&up->mails, o->req, err);
         }
         peal_order_free(o);
     }
@@ -321,7 +205,7 @@ static void forget_pending(struct peal_uplink *up, struct group *g, uint8_t work
     struct pending *next;
     for (struct pending *p = g->pendings; p != NULL; p = next) {
         next = p->next;
-        if (worker_of(p->req) == worker) pending_free(up, p);
+        if (peal_req_worker(p->req) == worker) pending_free(up, p);
     }
 }
 
@@ -431,8 +315,8 @@ static void change_link(struct peal_uplink *up, struct group *g, size_t to)
     struct peal_span name = name_of(g);
     uint32_t place;
     if (peal_roll_add(&up->links[to].held, name, g, &place) != PEAL_OK) {
-        for (uint8_t w = 0; w < up->worker_count; w++)
-            if (g->workers & 1ull << w) lose(up, w);
+        for (uint8_t w = 0; w < up->mails.worker_count; w++)
+            if (g->workers & 1ull << w) peal_mails_lose(&up->mails, w);
         group_free(up, g);
         return;
     }
@@ -472,21 +356,7 @@ static void tell_slots(struct peal_uplink *up)
         peal_buf_fini(&up->scratch);
         return;
     }
-    for (uint8_t w = 0; w < up->worker_count; w++)
-        post_frame(up, 1ull << w, peal_buf_span(&up->scratch));
-}
-
-/* Some router has learned anew what is held here. Who is there is for the workers to say. */
-static void tell_synced(struct peal_uplink *up)
-{
-    struct peal_letter *note = peal_letter_note(PEAL_LETTER_SYNC, up->degraded);
-    for (uint8_t w = 0; w < up->worker_count; w++) {
-        if (note != NULL)
-            post(up, w, note);
-        else
-            lose(up, w);
-    }
-    peal_letter_unref(note);
+    peal_mails_add_for_all(&up->mails, peal_buf_span(&up->scratch));
 }
 
 static void hear_slots(struct peal_uplink *up, const struct peal_frame *f)
@@ -494,7 +364,7 @@ static void hear_slots(struct peal_uplink *up, const struct peal_frame *f)
     if (!peal_slotmap_hear(&up->slots, f)) return;
     change_links(up);
     tell_slots(up);
-    tell_synced(up);
+    peal_mails_tell_synced(&up->mails);
 }
 
 /* With it comes back what that router was asked and did not look at. It goes to the owner, unless
@@ -512,7 +382,7 @@ static void on_moved(struct peal_uplink *up, size_t link, const struct peal_fram
         err = PEAL_EAGAIN;
     else if (up->links[owner].up && !peal_slotmap_out_of_reach(&up->slots, slot))
         err = send_bytes(up, owner, f->envelope);
-    if (err != PEAL_OK) post_failed(up, f->req, err);
+    if (err != PEAL_OK) peal_mails_add_failed(&up->mails, f->req, err);
 }
 
 /* One that is lost was for nothing: the slots come round again. */
@@ -547,13 +417,7 @@ static void sync_slots(struct peal_uplink *up, size_t link, const uint64_t *slot
 
 static void tell_links(struct peal_uplink *up)
 {
-    bool degraded = !peal_uplink_ready(up);
-    if (degraded == up->degraded) return;
-    up->degraded = degraded;
-    struct peal_letter *note = peal_letter_note(PEAL_LETTER_LINK, degraded);
-    for (uint8_t w = 0; w < up->worker_count && note != NULL; w++)
-        post(up, w, note);
-    peal_letter_unref(note);
+    peal_mails_tell_links(&up->mails, !peal_uplink_ready(up));
 }
 
 /* ---- batches ------------------------------------------------------------------------------- */
@@ -571,7 +435,7 @@ static void on_message(struct peal_uplink *up, size_t link, const struct peal_me
         g->epoch = head->epoch;
         g->offset = head->offset;
     }
-    post_frame(up, g->workers, entry);
+    peal_mails_add_frame(&up->mails, g->workers, entry);
 }
 
 /* A join that was asked twice is answered twice, and the second answer may tell of messages that
@@ -584,8 +448,8 @@ static void tell_position(struct peal_uplink *up, const struct group *g, struct 
         return;
     }
     at->frame.type = PEAL_F_AT;
-    for (uint8_t w = 0; w < up->worker_count; w++)
-        if (g->workers & (1ull << w)) post(up, w, at);
+    for (uint8_t w = 0; w < up->mails.worker_count; w++)
+        if (g->workers & (1ull << w)) peal_mails_add_letter(&up->mails, w, at);
     peal_letter_unref(at);
 }
 
@@ -596,7 +460,7 @@ static void on_joined(struct peal_uplink *up, size_t link, const struct peal_fra
     /* A router that had the slot before has no say. */
     bool waited_for = p != NULL && p->group->link == link;
     if (waited_for) pending_free(up, p);
-    if (f->code != PEAL_OK && worker_of(f->req) == BUS_ITSELF) up->links[link].up = false;
+    if (f->code != PEAL_OK && peal_req_worker(f->req) == BUS_ITSELF) up->links[link].up = false;
     struct group *g = find_group(up, link, f->group);
     if (g == NULL) {
         if (f->code == PEAL_OK) send_leave(up, link, f->group);
@@ -610,7 +474,7 @@ static void on_joined(struct peal_uplink *up, size_t link, const struct peal_fra
         g->epoch = f->epoch;
         g->offset = f->offset;
     }
-    if (waited_for) post_answer(up, f->req, entry);
+    if (waited_for) peal_mails_add_answer(&up->mails, f->req, entry);
 }
 
 static void on_position(struct peal_uplink *up, size_t link, const struct peal_frame *f,
@@ -625,7 +489,7 @@ static void on_position(struct peal_uplink *up, size_t link, const struct peal_f
         g->epoch = f->epoch;
         g->offset = f->offset;
     }
-    post_frame(up, g->workers, entry);
+    peal_mails_add_frame(&up->mails, g->workers, entry);
 }
 
 /* Who is there has changed. Nobody may want to know any more. */
@@ -633,7 +497,7 @@ static void on_presence(struct peal_uplink *up, size_t link, const struct peal_f
                         struct peal_span entry)
 {
     struct group *g = find_group(up, link, f->group);
-    if (g != NULL) post_frame(up, g->workers, entry);
+    if (g != NULL) peal_mails_add_frame(&up->mails, g->workers, entry);
 }
 
 /* One that is no message. */
@@ -651,7 +515,7 @@ static void on_entry(struct peal_uplink *up, size_t link, struct peal_span entry
     else if (frame.type == PEAL_F_AT || frame.type == PEAL_F_STATE)
         on_position(up, link, &frame, entry);
     else if ((frame.type == PEAL_F_PRESENTED || frame.type == PEAL_F_PRESENCE) && frame.req != 0)
-        post_answer(up, frame.req, entry);
+        peal_mails_add_answer(&up->mails, frame.req, entry);
     else if (frame.type == PEAL_F_PRESENCE)
         on_presence(up, link, &frame, entry);
     else if (frame.type == PEAL_F_MOVED || frame.type == PEAL_F_SLOTS)
@@ -760,7 +624,7 @@ static void on_synced(struct peal_uplink *up, size_t link, const struct peal_fra
     if (synced->seq == l->sync.seq &&
         peal_lives_answered(&l->lives, synced->boot, l->heard_ms, up->now_ms) &&
         peal_sync_on_synced(&l->sync, synced->seq))
-        tell_synced(up);
+        peal_mails_tell_synced(&up->mails);
 }
 
 void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span bytes)
@@ -779,7 +643,7 @@ void peal_uplink_on_answer(struct peal_uplink *up, size_t link, struct peal_span
     else if (frame.type == PEAL_F_MOVED || frame.type == PEAL_F_SLOTS)
         on_moved(up, link, &frame);
     else
-        post_answer(up, frame.req, bytes);
+        peal_mails_add_answer(&up->mails, frame.req, bytes);
     if (frame.type == PEAL_F_PAGE && peal_repairs_done(&up->links[link].repairs, frame.req))
         send_repairs(up, link);
     peal_frame_fini(&frame);
@@ -799,10 +663,10 @@ static void answer_join(struct peal_uplink *up, const struct group *g, const str
     up->scratch.size = 0;
     peal_frame_encode(&joined, &up->scratch);
     if (!up->scratch.failed) {
-        post_frame(up, 1ull << o->worker, peal_buf_span(&up->scratch));
+        peal_mails_add_frame(&up->mails, 1ull << o->worker, peal_buf_span(&up->scratch));
     } else {
         peal_buf_fini(&up->scratch);
-        post_failed(up, o->req, PEAL_ENOMEM);
+        peal_mails_add_failed(&up->mails, o->req, PEAL_ENOMEM);
     }
 }
 
@@ -810,7 +674,7 @@ static void order_join(struct peal_uplink *up, const struct peal_order *o)
 {
     struct group *g = get_group(up, o->group);
     if (g == NULL) {
-        post_failed(up, o->req, PEAL_ENOMEM);
+        peal_mails_add_failed(&up->mails, o->req, PEAL_ENOMEM);
         return;
     }
     g->workers |= 1ull << o->worker;
@@ -821,7 +685,7 @@ static void order_join(struct peal_uplink *up, const struct peal_order *o)
     forget_pending(up, g, o->worker);
     struct pending *p = calloc(1, sizeof *p);
     if (p == NULL) {
-        post_failed(up, o->req, PEAL_ENOMEM);
+        peal_mails_add_failed(&up->mails, o->req, PEAL_ENOMEM);
         return;
     }
     p->req = o->req;
@@ -865,7 +729,7 @@ void peal_uplink_on_order(struct peal_uplink *up, struct peal_order *o)
             if (err == PEAL_OK) return; /* it may be gone already */
         } else if (reach)
             err = send_bytes(up, link, o->frame);
-        if (err != PEAL_OK) post_failed(up, o->req, err);
+        if (err != PEAL_OK) peal_mails_add_failed(&up->mails, o->req, err);
         break;
     }
     }
@@ -944,7 +808,7 @@ static void give_up_repairs(struct peal_uplink *up)
     for (size_t i = 0; i < up->link_count; i++) {
         uint64_t req;
         while ((req = peal_repairs_late(&up->links[i].repairs, up->now_ms)) != 0)
-            post_failed(up, req, PEAL_ETIMEOUT);
+            peal_mails_add_failed(&up->mails, req, PEAL_ETIMEOUT);
         send_repairs(up, i);
     }
 }
@@ -964,8 +828,7 @@ static void retry_joins(struct peal_uplink *up)
 
 void peal_uplink_on_tick(struct peal_uplink *up)
 {
-    for (uint8_t w = 0; w < up->worker_count; w++)
-        if (up->lost & (1ull << w)) open_mail(up, w); /* one that is still full: by a later tick */
+    peal_mails_tell_losses(&up->mails);
     retry_joins(up);
     retry_syncs(up);
     give_up_repairs(up);
@@ -998,8 +861,7 @@ void peal_uplink_flush(struct peal_uplink *up)
     for (size_t i = 0; i < up->link_count; i++)
         flush_link(up, i);
     tell_links(up);
-    for (uint8_t w = 0; w < up->worker_count; w++)
-        deliver_mail(up, w);
+    peal_mails_flush(&up->mails);
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -1008,14 +870,13 @@ struct peal_uplink *peal_uplink_new(const struct peal_uplink_io *io, uint64_t bo
                                     size_t router_count, uint8_t worker_count)
 {
     PEAL_ASSERT(router_count > 0);
-    PEAL_ASSERT(worker_count <= PEAL_WORKERS_MAX);
     struct peal_uplink *up = calloc(1, sizeof *up + router_count * sizeof up->links[0]);
     if (up == NULL) return NULL;
     up->io = *io;
     up->boot = boot;
     up->link_count = router_count;
-    up->worker_count = worker_count;
-    up->degraded = true;
+    struct peal_mails_io mails = {io->ctx, io->post};
+    peal_mails_init(&up->mails, &mails, worker_count);
     peal_slotmap_init(&up->slots, router_count);
     peal_link_init(&up->pendings);
     for (size_t i = 0; i < router_count; i++)
@@ -1043,8 +904,7 @@ void peal_uplink_free(struct peal_uplink *up)
         peal_repairs_fini(&l->repairs);
         peal_parcel_fini(&l->out);
     }
-    for (uint8_t w = 0; w < up->worker_count; w++)
-        peal_mail_free(up->mails[w]);
+    peal_mails_fini(&up->mails);
     peal_map_fini(&up->pending_map);
     peal_buf_fini(&up->scratch);
     free(up);

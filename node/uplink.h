@@ -26,9 +26,7 @@
 #include "base/err.h"
 #include "base/span.h"
 #include "node/letter.h"
-#include "node/mail.h"
-
-enum { PEAL_WORKERS_MAX = 64 };
+#include "node/mails.h"
 
 struct peal_uplink_io {
     void *ctx;

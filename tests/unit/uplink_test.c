@@ -580,30 +580,6 @@ static void uplink_last_leave_is_told_to_the_router(void **state)
     assert_int_equal(w->posted_count[0], 0);
 }
 
-static void uplink_full_worker_is_told_that_letters_were_lost(void **state)
-{
-    struct world *w = *state;
-    batch(w, 5, 0, NULL);
-    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
-    joined(w, 1, req_of(0, 1), "room", 7, 40);
-    forget(w);
-    w->post_room[0] = 1;
-    message(w, 2, "room", 7, 41);
-    message(w, 3, "room", 7, 42); /* does not fit */
-    message(w, 4, "room", 7, 43); /* neither does the note */
-    assert_int_equal(w->posted_count[0], 1);
-    w->post_room[0] = SIZE_MAX;
-    message(w, 5, "room", 7, 44);
-    assert_int_equal(w->posted_count[0], 4);
-    assert_int_equal(w->posted[0][1]->kind, PEAL_LETTER_LOST);
-    assert_int_equal(w->posted[0][2]->kind, PEAL_LETTER_LINK);
-    assert_int_equal(w->posted[0][3]->env.offset, 44);
-    /* It was told once. */
-    message(w, 6, "room", 7, 45);
-    assert_int_equal(w->posted_count[0], 5);
-    assert_int_equal(w->posted[0][4]->env.offset, 45);
-}
-
 static void uplink_loss_is_told_by_the_tick_when_nothing_else_comes(void **state)
 {
     struct world *w = *state;
@@ -622,62 +598,6 @@ static void uplink_loss_is_told_by_the_tick_when_nothing_else_comes(void **state
     assert_int_equal(w->posted[0][1]->kind, PEAL_LETTER_LINK);
     pass(w, 100);
     assert_int_equal(w->posted_count[0], 2);
-}
-
-static void uplink_turn_gives_each_worker_one_mail_until_it_is_full(void **state)
-{
-    struct world *w = *state;
-    enum { COUNT = 2 * PEAL_MAIL_LETTERS + 10 };
-    struct peal_parcel parcel = {0};
-    struct peal_envelope env = {.group = peal_span_of("room"),
-                                .epoch = 7,
-                                .id = peal_span_of("x"),
-                                .data = peal_span_of("1")};
-    batch(w, 5, 0, NULL);
-    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
-    joined(w, 1, req_of(0, 1), "room", 7, 0);
-    forget(w);
-    for (env.offset = 1; env.offset <= COUNT; env.offset++) {
-        struct peal_buf buf = {0};
-        peal_envelope_encode(&env, &buf);
-        struct peal_frame f = {.type = PEAL_F_MESSAGE, .envelope = peal_buf_span(&buf)};
-        assert_int_equal(peal_parcel_add(&parcel, &f), PEAL_OK);
-        peal_buf_fini(&buf);
-    }
-    peal_uplink_on_batch(w->up, 0, peal_parcel_finish(&parcel, 5, 2));
-    assert_int_equal(w->mail_count, 2); /* full ones do not wait for the end of the turn */
-    peal_uplink_flush(w->up);
-    peal_parcel_fini(&parcel);
-    assert_int_equal(w->mail_count, 3);
-    assert_int_equal(w->posted_count[0], COUNT);
-    for (uint64_t i = 0; i < COUNT; i++)
-        assert_int_equal(w->posted[0][i]->env.offset, i + 1);
-    assert_int_equal(w->posted_count[1], 0);
-}
-
-static void uplink_large_message_is_one_letter_for_all_workers(void **state)
-{
-    struct world *w = *state;
-    static char data[PEAL_MAIL_LARGE];
-    struct peal_envelope env = {.group = peal_span_of("room"),
-                                .epoch = 7,
-                                .offset = 41,
-                                .id = peal_span_of("x"),
-                                .data = peal_span_make(data, sizeof data)};
-    struct peal_buf buf = {0};
-    batch(w, 5, 0, NULL);
-    order(w, PEAL_ORDER_JOIN, 0, req_of(0, 1), "room");
-    joined(w, 1, req_of(0, 1), "room", 7, 40);
-    order(w, PEAL_ORDER_JOIN, 1, req_of(1, 1), "room");
-    forget(w);
-    peal_envelope_encode(&env, &buf);
-    struct peal_frame f = {.type = PEAL_F_MESSAGE, .envelope = peal_buf_span(&buf)};
-    batch(w, 5, 2, &f);
-    peal_buf_fini(&buf);
-    assert_int_equal(w->posted_count[0], 1);
-    assert_int_equal(w->posted_count[1], 1);
-    assert_ptr_equal(w->posted[0][0], w->posted[1][0]);
-    assert_int_equal(w->posted[0][0]->env.data.size, sizeof data);
 }
 
 static void uplink_sync_that_nobody_confirms_is_sent_again(void **state)
@@ -1049,10 +969,7 @@ int main(void)
         TEST(uplink_silence_is_told_and_requests_fail_at_once),
         TEST(uplink_join_ordered_while_the_router_is_away_is_asked_later),
         TEST(uplink_last_leave_is_told_to_the_router),
-        TEST(uplink_full_worker_is_told_that_letters_were_lost),
         TEST(uplink_loss_is_told_by_the_tick_when_nothing_else_comes),
-        TEST(uplink_turn_gives_each_worker_one_mail_until_it_is_full),
-        TEST(uplink_large_message_is_one_letter_for_all_workers),
         TEST(uplink_sync_that_nobody_confirms_is_sent_again),
         TEST(uplink_that_is_idle_has_every_slot_checked_within_a_minute),
         TEST(uplink_slot_that_differs_is_named_and_no_other),
