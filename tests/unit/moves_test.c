@@ -203,7 +203,7 @@ static struct peal_span join(struct world *w, char name[32])
     return group;
 }
 
-static void uplink_moved_group_is_joined_at_the_other_router_and_keeps_its_position(void **state)
+static void moves_group_is_joined_at_the_other_router_and_keeps_its_position(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -228,7 +228,7 @@ static void uplink_moved_group_is_joined_at_the_other_router_and_keeps_its_posit
     assert_null(posted(w, PEAL_F_JOINED));
 }
 
-static void uplink_moved_group_without_news_tells_nobody(void **state)
+static void moves_group_without_news_tells_nobody(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -241,7 +241,7 @@ static void uplink_moved_group_without_news_tells_nobody(void **state)
     assert_int_equal(w->posted_count, 0);
 }
 
-static void uplink_rejoin_that_is_not_answered_is_asked_again(void **state)
+static void moves_rejoin_that_is_not_answered_is_asked_again(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -261,7 +261,7 @@ static void uplink_rejoin_that_is_not_answered_is_asked_again(void **state)
     assert_int_equal(joins, 1);
 }
 
-static void uplink_stale_owner_answers_no_join(void **state)
+static void moves_stale_owner_answers_no_join(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -283,7 +283,7 @@ static void uplink_stale_owner_answers_no_join(void **state)
     assert_int_equal(posted(w, PEAL_F_JOINED)->frame.epoch, 7);
 }
 
-static void uplink_lower_generation_moves_nothing(void **state)
+static void moves_lower_generation_moves_nothing(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -301,7 +301,7 @@ static void uplink_lower_generation_moves_nothing(void **state)
     assert_int_equal(w->sent[0].link, 1);
 }
 
-static void uplink_table_of_a_router_moves_all_groups_at_once(void **state)
+static void moves_table_of_a_router_moves_all_groups_at_once(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -319,7 +319,7 @@ static void uplink_table_of_a_router_moves_all_groups_at_once(void **state)
     assert_int_equal(w->sent_count, 0);
 }
 
-static void uplink_request_that_came_back_goes_to_the_owner(void **state)
+static void moves_request_that_came_back_goes_to_the_owner(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -350,7 +350,7 @@ static void uplink_request_that_came_back_goes_to_the_owner(void **state)
     peal_buf_fini(&back);
 }
 
-static void uplink_owner_that_is_not_in_the_list_is_no_router(void **state)
+static void moves_owner_that_is_not_in_the_list_is_no_router(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -362,7 +362,7 @@ static void uplink_owner_that_is_not_in_the_list_is_no_router(void **state)
     assert_int_equal(w->posted[0]->frame.code, PEAL_ENO_ROUTER);
 }
 
-static void uplink_moved_to_a_router_that_is_away_is_named_by_its_sync(void **state)
+static void moves_group_to_a_router_that_is_away_is_named_by_its_sync(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -387,15 +387,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(uplink_moved_group_is_joined_at_the_other_router_and_keeps_its_position),
-        TEST(uplink_moved_group_without_news_tells_nobody),
-        TEST(uplink_rejoin_that_is_not_answered_is_asked_again),
-        TEST(uplink_stale_owner_answers_no_join),
-        TEST(uplink_lower_generation_moves_nothing),
-        TEST(uplink_table_of_a_router_moves_all_groups_at_once),
-        TEST(uplink_request_that_came_back_goes_to_the_owner),
-        TEST(uplink_owner_that_is_not_in_the_list_is_no_router),
-        TEST(uplink_moved_to_a_router_that_is_away_is_named_by_its_sync),
+        TEST(moves_group_is_joined_at_the_other_router_and_keeps_its_position),
+        TEST(moves_group_without_news_tells_nobody),
+        TEST(moves_rejoin_that_is_not_answered_is_asked_again),
+        TEST(moves_stale_owner_answers_no_join),
+        TEST(moves_lower_generation_moves_nothing),
+        TEST(moves_table_of_a_router_moves_all_groups_at_once),
+        TEST(moves_request_that_came_back_goes_to_the_owner),
+        TEST(moves_owner_that_is_not_in_the_list_is_no_router),
+        TEST(moves_group_to_a_router_that_is_away_is_named_by_its_sync),
     };
-    return cmocka_run_group_tests_name("uplink_slots", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("moves", tests, NULL, NULL);
 }
