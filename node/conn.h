@@ -66,11 +66,6 @@ enum peal_err peal_conn_init(struct peal_conn *conn, struct peal_hub *hub,
                              struct peal_conn_open *from);
 /* Leaves all groups and drops the queue. */
 void peal_conn_fini(struct peal_conn *conn);
-/* Who may connect by this route with this token? A sentence goes to why. The claims are filled when
- * a token was given and is good. Errors: PEAL_ETOKEN_*; with lenient routes never. */
-enum peal_err peal_conn_authenticate(struct peal_hub *hub, const struct peal_config_route *route,
-                                     struct peal_span token, struct peal_claims *claims, char *why,
-                                     size_t why_size);
 
 /* The transport says: */
 void peal_conn_on_receive(struct peal_conn *conn, bool text, struct peal_span payload);
@@ -115,58 +110,30 @@ void peal_conn_error(struct peal_conn *conn, struct peal_span id, struct peal_sp
                      enum peal_err err, const char *message);
 /* An inbox message was queued: dialects without acks ask for one by a ping behind it. */
 void peal_conn_acked_by_ping(struct peal_conn *conn, uint64_t offset);
-/* The member's join is decided: answers the command or helps the welcome along. */
-void peal_conn_joined(struct peal_conn *conn, struct peal_member *member);
-void peal_conn_join_failed(struct peal_conn *conn, struct peal_member *member, enum peal_err err);
 /* Says code to the client and ends the connection. reason is a literal word. */
 void peal_conn_close(struct peal_conn *conn, uint16_t code, const char *reason,
                      enum peal_metric metric);
 /* The connection has to leave: a client that can be told chooses a time within width_ms from in_ms
  * on, and who is still here when that is over is closed (4301). */
 void peal_conn_goaway(struct peal_conn *conn, uint64_t in_ms, uint64_t width_ms);
+/* Only tells the client. */
+void peal_conn_say_goaway(struct peal_conn *conn, uint64_t in_ms, uint64_t width_ms);
 /* Room for this many bytes of messages before the queue is half full. */
 size_t peal_conn_room(const struct peal_conn *conn);
 void peal_conn_on_timer(struct peal_conn *conn);
 
-/* Dialects say: */
-struct peal_command {
-    struct peal_span id; /* as JSON */
-    struct peal_span token;
-    struct peal_span device;
-    struct peal_span group;
-    struct peal_span user;
-    bool has_since;
-    uint64_t since_epoch;
-    uint64_t since_offset;
-    uint64_t last;
-    uint64_t upto;
-    uint64_t before;
-    uint64_t limit;
-    bool all;
-    bool unread_only;
-    bool presence; /* join: tell me who is there */
-    uint64_t *offsets;
-    size_t offset_count;
-    struct peal_join *groups; /* hello: groups and resume.groups */
-    size_t group_count;
-    bool has_inbox; /* hello: resume.inbox */
-    uint64_t inbox_epoch;
-    uint64_t inbox_offset;
-    struct peal_envelope env; /* publish: all but group */
-};
-void peal_conn_hello(struct peal_conn *conn, const struct peal_command *cmd);
-void peal_conn_join(struct peal_conn *conn, const struct peal_command *cmd);
-void peal_conn_leave(struct peal_conn *conn, const struct peal_command *cmd);
-void peal_conn_publish(struct peal_conn *conn, const struct peal_command *cmd);
-void peal_conn_ack(struct peal_conn *conn, const struct peal_command *cmd);
-void peal_conn_read(struct peal_conn *conn, const struct peal_command *cmd);
-void peal_conn_inbox(struct peal_conn *conn, const struct peal_command *cmd);
-void peal_conn_presence(struct peal_conn *conn, const struct peal_command *cmd);
-void peal_conn_ping(struct peal_conn *conn, const struct peal_command *cmd);
-/* A message that made no sense: an error to the client; the third in a row closes (4000). */
-void peal_conn_bad(struct peal_conn *conn, struct peal_span id, enum peal_err err,
-                   const char *message);
-/* The route's inbound rule, for dialects whose frames are data. */
-void peal_conn_inbound(struct peal_conn *conn, bool text, struct peal_span payload);
+/* Its deadlines, for the files that work on a connection. */
+static inline void peal_conn_set_due(struct peal_conn *conn, enum peal_deadline what, uint64_t ms)
+{
+    peal_deadline_set(&conn->deadlines, &conn->hub->wheel, what, conn->hub->now_ms, ms);
+}
+static inline void peal_conn_clear_due(struct peal_conn *conn, enum peal_deadline what)
+{
+    peal_deadline_clear(&conn->deadlines, &conn->hub->wheel, what);
+}
+static inline bool peal_conn_waits_for(const struct peal_conn *conn, enum peal_deadline what)
+{
+    return peal_deadline_waits(&conn->deadlines, what);
+}
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "node/conn.h"
+#include "node/joins.h"
 #include "node/member.h"
 #include "proto/group.h"
 
@@ -181,7 +182,7 @@ static void join_refused(struct peal_group *g, enum peal_err err)
     PEAL_LIST_EACH(&g->others, it, after)
     {
         struct peal_member *m = member_of(it);
-        if (peal_member_state(m) == PEAL_MEMBER_JOINING) peal_conn_join_failed(m->conn, m, err);
+        if (peal_member_state(m) == PEAL_MEMBER_JOINING) peal_joins_failed(m->conn, m, err);
     }
     g->member_count--;
     peal_group_rest(g);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "node/identity.h"
 #include "node/wsframe.h"
 #include "proto/group.h"
 #include "proto/json.h"
@@ -38,8 +39,8 @@ static enum peal_err identify(struct peal_hub *hub, struct peal_handshake *h)
     enum peal_err err = find_token(h);
     if (err != PEAL_OK) return err;
     if (h->has_token) {
-        err = peal_conn_authenticate(hub, route, peal_buf_span(&h->token), &h->open.claims, h->why,
-                                     sizeof h->why);
+        err = peal_identity_check(hub, route, peal_buf_span(&h->token), &h->open.claims, h->why,
+                                  sizeof h->why);
         if (err != PEAL_OK) return err;
         h->open.has_token = true;
     }

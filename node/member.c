@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/metrics.h"
 #include "node/conn.h"
+#include "node/joins.h"
 #include "proto/envelope.h"
 
 enum { FETCH_RETRY_MS = 500 }; /* after a failed fetch */
@@ -228,7 +229,7 @@ static void decide(struct peal_pursuit *p, enum peal_recovered recovered)
 {
     if (p->recovered != PEAL_RECOVERED_PENDING) return;
     p->recovered = recovered;
-    peal_conn_joined(p->member->conn, p->member);
+    peal_joins_done(p->member->conn, p->member);
 }
 
 /* The first page shows whether the position could be continued. */
@@ -427,6 +428,16 @@ struct peal_member *peal_member_find(struct peal_conn *conn, struct peal_span gr
     {
         struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_conn);
         if (m->group == g) return m;
+    }
+    return NULL;
+}
+
+struct peal_member *peal_member_find_inbox(struct peal_conn *conn)
+{
+    PEAL_LIST_EACH(&conn->members, it, after)
+    {
+        struct peal_member *m = PEAL_FROM_LINK(it, struct peal_member, in_conn);
+        if (m->group->inbox) return m;
     }
     return NULL;
 }

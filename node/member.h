@@ -79,6 +79,8 @@ enum peal_err peal_member_add(struct peal_conn *conn, const struct peal_join *jo
 void peal_member_remove(struct peal_member *member);
 /* Costs as many steps as the connection has groups or the group has members, whichever is less. */
 struct peal_member *peal_member_find(struct peal_conn *conn, struct peal_span group);
+/* In the inbox of its user; NULL when it has none. */
+struct peal_member *peal_member_find_inbox(struct peal_conn *conn);
 /* Brings a member on: live if it is where the group is, else a page as soon as there is room. */
 void peal_member_pump(struct peal_member *member);
 /* The client was told how its join ended. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "node/commands.h"
 #include "node/conn.h"
 #include "node/wsframe.h"
 #include "proto/group.h"
@@ -292,15 +293,15 @@ static const struct command {
     unsigned bit;
     void (*run)(struct peal_conn *conn, const struct peal_command *cmd);
 } commands[] = {
-    {"hello", HELLO, peal_conn_hello},
-    {"join", JOIN, peal_conn_join},
-    {"leave", LEAVE, peal_conn_leave},
-    {"publish", PUBLISH, peal_conn_publish},
-    {"ack", ACK, peal_conn_ack},
-    {"read", READ, peal_conn_read},
-    {"inbox", INBOX, peal_conn_inbox},
-    {"ping", PING, peal_conn_ping},
-    {"presence", PRESENCE, peal_conn_presence},
+    {"hello", HELLO, peal_command_hello},
+    {"join", JOIN, peal_command_join},
+    {"leave", LEAVE, peal_command_leave},
+    {"publish", PUBLISH, peal_command_publish},
+    {"ack", ACK, peal_command_ack},
+    {"read", READ, peal_command_read},
+    {"inbox", INBOX, peal_command_inbox},
+    {"ping", PING, peal_command_ping},
+    {"presence", PRESENCE, peal_command_presence},
 };
 
 enum field_kind {
@@ -601,7 +602,7 @@ static void receive_one(struct peal_conn *conn, struct peal_span text)
         if (conn->greeted && command->bit != HELLO) conn->bad_count = 0;
         command->run(conn, &d.cmd);
     } else {
-        peal_conn_bad(conn, d.cmd.id, d.err, d.why);
+        peal_command_bad(conn, d.cmd.id, d.err, d.why);
     }
     free(d.cmd.offsets);
     free(d.cmd.groups);
@@ -613,7 +614,8 @@ static void receive_one(struct peal_conn *conn, struct peal_span text)
 static void native_receive(struct peal_conn *conn, bool text, struct peal_span payload)
 {
     if (!text) {
-        peal_conn_bad(conn, (struct peal_span){0}, PEAL_EBAD_MESSAGE, "commands are text frames");
+        peal_command_bad(conn, (struct peal_span){0}, PEAL_EBAD_MESSAGE,
+                         "commands are text frames");
         return;
     }
     if (memchr(payload.at, '\n', payload.size) == NULL ||

@@ -2,6 +2,7 @@
  * binary ones. It can say none of the events; a ping that follows the last message of a batch
  * carries the inbox offset, and its pong is the ack. */
 #include "node/conn.h"
+#include "node/inbound.h"
 #include "node/wsframe.h"
 #include "proto/json.h"
 
@@ -31,5 +32,5 @@ const struct peal_dialect peal_dialect_raw = {
     .event = raw_event,
     .ping = raw_ping,
     .farewell = peal_ws_add_close,
-    .receive = peal_conn_inbound,
+    .receive = peal_inbound_receive,
 };
