@@ -24,6 +24,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -150,14 +151,12 @@ class Pod:
 
     def start_network(self):
         """A network of its own, joined to the others' by a cable to the bridge."""
-        self.holder = subprocess.Popen(["unshare", "--net", "--uts", "sleep", "infinity"])
-        mine = os.readlink("/proc/self/ns/net")
-        until = time.monotonic() + READY_S
-        # Popen returns when unshare has begun, not when it has unshared.
-        while os.readlink(f"/proc/{self.holder.pid}/ns/net") == mine:
-            if time.monotonic() > until:
-                raise TimeoutError(f"{self.name}: no network")
-            time.sleep(STEP_S)
+        # Popen returns when unshare has begun; a line comes when it has unshared.
+        command = ["unshare", "--net", "--uts", "sh", "-c", "echo; exec sleep infinity"]
+        self.holder = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
+        with self.holder.stdout as line:
+            if not select.select([line], [], [], READY_S)[0] or line.read(1) != b"\n":
+                raise RuntimeError(f"{self.name}: no network within {READY_S} s")
         cable = "v" + self.address.rsplit(".", 1)[1]
         tool("ip", "link", "add", cable, "type", "veth", "peer", "eth0", "netns", self.holder.pid)
         tool("ip", "link", "set", cable, "master", "bridge0", "up")
@@ -355,14 +354,22 @@ def publish(manifests, node):
 
 
 def wait_until_ready(pods):
+    """Probes them, as a kubelet does; an end is noticed at once."""
     until = time.monotonic() + READY_S
-    while not all(one.ready() for one in pods):
+    with contextlib.ExitStack() as stack:
+        ends = select.poll()
+        of_end = {}
         for one in pods:
-            if one.process.poll() is not None:
-                raise RuntimeError(f"{one.name} ended with {one.process.returncode}")
-        if time.monotonic() > until:
-            raise TimeoutError(f"not ready within {READY_S} s")
-        time.sleep(STEP_S)
+            end = os.pidfd_open(one.process.pid)
+            stack.callback(os.close, end)
+            ends.register(end, select.POLLIN)
+            of_end[end] = one
+        while not all(one.ready() for one in pods):
+            for end, _ in ends.poll(STEP_S * 1000):
+                one = of_end[end]
+                raise RuntimeError(f"{one.name} ended with {one.process.wait()}")
+            if time.monotonic() > until:
+                raise TimeoutError(f"not ready within {READY_S} s")
 
 
 def serve(manifests, pods, report, pre_stop):

@@ -4,6 +4,8 @@ A fault is a coroutine over a running Rig. It puts devices and publishers to wor
 something again and again as its seed says, waits until everybody has caught up, and returns an
 Outcome: what the judge says of the history, and figures. Whoever runs it compares the figures
 with the failure matrix; the suite runs small forms, `./dev chaos` full ones.
+
+Sleeps set how long a fault lasts and when the next one comes. Nothing is waited for by them.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from metrics import read_metrics
 from publisher import ByDoor, ByHttp, Publisher, Publishers
 from slots import owner
 
+STEP_S = 0.02  # between two looks at what is waited for
 CATCH_UP_S = 20  # not a promise: who is not there then is told by the judge
 
 # From the failure matrix.
@@ -108,16 +111,19 @@ async def finish(fleet, publishers, history, figures):
     return Outcome(judge(history), figures, history)
 
 
+async def wait_for(answer, ask, seconds, what):
+    """Asks, in a thread, until that is the answer; what names it in the error."""
+    deadline = time.monotonic() + seconds
+    while (found := await asyncio.to_thread(ask)) != answer:
+        assert time.monotonic() < deadline, f"{what}: {found} after {seconds} s, not {answer}"
+        await asyncio.sleep(STEP_S)
+
+
 async def check_counters(rig, seconds=10):
     """What went in came out, or it is counted why not (G11). The devices have gone."""
-    deadline = time.monotonic() + seconds
     for node in rig.nodes:
-        while True:
-            counted = await asyncio.to_thread(read_metrics, node)
-            if counted["peal_connections"] == 0:
-                break
-            assert time.monotonic() < deadline, "connections stay behind"
-            await asyncio.sleep(0.05)
+        ask = lambda node=node: read_metrics(node)["peal_connections"]
+        await wait_for(0, ask, seconds, "connections that stay behind")
     await asyncio.to_thread(check_conservation, *rig.routers, *rig.nodes)
 
 
@@ -179,11 +185,9 @@ async def routers_killed(rig, seed, crowd, kills, long_every=10):
 
 async def linked(rig, seconds):
     """Waits until every node has a link to every router, as /readyz says."""
-    deadline = time.monotonic() + seconds
     for node in rig.nodes:
-        while (await asyncio.to_thread(node.api.get, "/readyz")).status != 200:
-            assert time.monotonic() < deadline, "a node has no link"
-            await asyncio.sleep(0.02)
+        ask = lambda node=node: node.api.get("/readyz").status
+        await wait_for(200, ask, seconds, "/readyz of a node")
 
 
 async def many_groups_restored(rig, seed, groups, per_device=1000):
@@ -213,13 +217,8 @@ async def many_groups_restored(rig, seed, groups, per_device=1000):
 
 
 async def rows_are(router, rows, seconds):
-    deadline = time.monotonic() + seconds
-    while True:
-        found = (await asyncio.to_thread(read_metrics, router))["peal_router_rows"]
-        if found == rows:
-            return
-        assert time.monotonic() < deadline, f"the router's table has {found} rows of {rows}"
-        await asyncio.sleep(0.02)
+    ask = lambda: read_metrics(router)["peal_router_rows"]
+    await wait_for(rows, ask, seconds, "rows of the router's table")
 
 
 # ---- F10, F11 --------------------------------------------------------------------------------
@@ -254,7 +253,7 @@ async def cut_once(rig, fleet, cut_off, ways, seconds, figures, publishers):
     rig.node_hosts[0].cut([rig.router_hosts[0].address], ways)
     try:
         if seconds is None or seconds > DEGRADED_S:
-            await wait_degraded(cut_off, told, 3 * DEGRADED_S, fleet)
+            await fleet.wait(told, 3 * DEGRADED_S, "are degraded", cut_off)
             worst = max(last_degraded(device) for device in cut_off) - began
             figures["degraded_s"] = max(figures["degraded_s"], round(worst, 3))
             refused = await publish_is_refused(rig)
@@ -267,16 +266,9 @@ async def cut_once(rig, fleet, cut_off, ways, seconds, figures, publishers):
     # Healed: nobody is degraded, and everybody has what was acknowledged up to now.
     marks = {group: at for each in publishers.publishers for group, at in each.marks.items()}
     await fleet.catch_up(marks, 10 * HEALED_S)
-    await wait_degraded(cut_off, lambda device: not device.degraded, 10 * HEALED_S, fleet)
+    healthy = lambda device: not device.degraded
+    await fleet.wait(healthy, 10 * HEALED_S, "are told that it is over", cut_off)
     figures["healed_s"] = max(figures["healed_s"], round(time.monotonic() - healed, 3))
-
-
-async def wait_degraded(devices, condition, seconds, fleet):
-    deadline = time.monotonic() + seconds
-    while not all(map(condition, devices)):
-        assert time.monotonic() < deadline, f"degraded was not told within {seconds} s"
-        fleet.check()
-        await asyncio.sleep(0.02)
 
 
 def last_degraded(device):

@@ -298,10 +298,11 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def wait(self, condition, seconds, what):
-        """Waits until condition(device) holds for every device; what names it in the error."""
+    async def wait(self, condition, seconds, what, devices=None):
+        """Waits until condition(device) holds for each of these, or for every device; what names it
+        in the error."""
         deadline = time.monotonic() + seconds
-        waiting = list(self.devices)
+        waiting = list(self.devices if devices is None else devices)
         for tries in itertools.count():
             waiting = [device for device in waiting if not condition(device)]
             if not waiting:
