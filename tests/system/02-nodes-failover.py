@@ -7,6 +7,7 @@ import pytest
 from conservation import check_conservation
 from doors import Push, Rpc
 from native import Error, Native
+from peal import publish
 from tokens import token
 
 CONFIG = {
@@ -39,12 +40,6 @@ def check_room_goes_on(frames, receipt, last):
     else:
         assert [f["type"] for f in new] == ["gap", "message"]
         assert (new[0]["why"], new[0]["epoch"]) == ("epoch", receipt["epoch"])
-
-
-def publish(node, **message):
-    answer = node.api.post("/v1/publish", message)
-    assert answer.status == 200, answer
-    return answer.json
 
 
 @pytest.fixture

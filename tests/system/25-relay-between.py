@@ -3,8 +3,8 @@
 import signal
 
 from metrics import read_metrics
-from peal import Peal
-from relayed import ROOMS, Cut, Ear, Reader, close, publish, round_of, start_relayed, wait_until
+from peal import Peal, publish, wait_until
+from relayed import ROOMS, Cut, Ear, Reader, close, read_round, round_of, start_relayed
 
 __all__ = ["start_relayed"]
 
@@ -13,9 +13,7 @@ def test_live_messages_and_inboxes_pass_the_relay_in_order(start_relayed):
     routers, (relay,), nodes = start_relayed()
     readers = [Reader(node, f"user{i}") for i, node in enumerate(nodes)]
     for value in range(20):
-        receipts = round_of(nodes, value)
-        for reader in readers:
-            reader.read_up_to(receipts)
+        read_round(readers, nodes, value)
     for reader in readers:
         assert not reader.gaps
         assert all(data == list(range(20)) for data in reader.data.values())

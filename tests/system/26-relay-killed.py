@@ -3,7 +3,8 @@
 from conservation import check_conservation
 from metrics import read_metrics
 from native import Native
-from relayed import Reader, close, publish, round_of, start_relayed, wait_until
+from peal import publish, wait_until
+from relayed import Reader, close, read_round, round_of, start_relayed
 from tokens import token
 
 __all__ = ["start_relayed"]
@@ -12,9 +13,7 @@ __all__ = ["start_relayed"]
 def test_relay_killed_and_started_again_brings_everything_back(start_relayed):
     routers, (relay,), nodes = start_relayed()
     readers = [Reader(node, f"user{i}") for i, node in enumerate(nodes)]
-    before = round_of(nodes, "before")
-    for reader in readers:
-        reader.read_up_to(before)
+    read_round(readers, nodes, "before")
     relay.kill()
     # The nodes still reach the routers and do not know yet: these are lost on the link.
     lost = round_of(nodes, "lost")

@@ -1,7 +1,8 @@
 """One of two relays dies, and a router behind a relay: who is left goes on."""
 
 from metrics import read_metrics
-from relayed import ROOMS, Reader, close, round_of, start_relayed, wait_until
+from peal import wait_until
+from relayed import ROOMS, Reader, close, read_round, round_of, start_relayed
 
 __all__ = ["start_relayed"]
 
@@ -12,9 +13,7 @@ def test_node_takes_the_other_relay_when_its_own_is_gone(start_relayed):
     for number, relay in enumerate(relays):
         relay.kill()
         # The nodes that used it do not know yet; what is said now comes by the other one.
-        receipts = round_of(nodes, number)
-        for reader in readers:
-            reader.read_up_to(receipts)
+        read_round(readers, nodes, number)
         relay.start()
         wait_until(lambda r=relay: r.api.get("/readyz").status == 200, "the relay is not back")
         for node in nodes:
@@ -30,9 +29,7 @@ def test_node_takes_the_other_relay_when_its_own_is_gone(start_relayed):
 def test_router_killed_behind_the_relay_is_noticed_and_synced(start_relayed):
     routers, (relay,), nodes = start_relayed()
     readers = [Reader(node, f"user{i}") for i, node in enumerate(nodes)]
-    before = round_of(nodes, "before")
-    for reader in readers:
-        reader.read_up_to(before)
+    read_round(readers, nodes, "before")
     routers[0].kill()
     relay.wait_for("uplink.down", router=0)
     wait_until(lambda: relay.api.get("/readyz").status == 503, "a relay without a router is ready")

@@ -7,6 +7,7 @@ import pytest
 
 from crowd import Crowd
 from native import Error, Native
+from peal import wait_until
 from tokens import token
 
 GRACE_S = 1.5
@@ -24,15 +25,6 @@ CONFIG = {
 }
 
 
-def until(condition, what, timeout=30):
-    """Polls: the answer of a moment is not the one to wait for."""
-    deadline = time.monotonic() + timeout
-    while not (got := condition()):
-        assert time.monotonic() < deadline, f"not {what}"
-        time.sleep(0.02)
-    return got
-
-
 def presence(node, group, query=""):
     answer = node.api.get(f"/v1/presence?group={group}{query}")
     assert answer.status == 200, answer
@@ -46,11 +38,11 @@ def counts(node, group):
 
 def wait_counts(node, group, users, connections, timeout=30):
     what = f"{users} users and {connections} connections in {group}"
-    until(lambda: counts(node, group) == (users, connections), what, timeout)
+    wait_until(lambda: counts(node, group) == (users, connections), f"not {what}", timeout)
 
 
 def wait_settled(node, group="here:x"):
-    until(lambda: "settling" not in presence(node, group), "settled")
+    wait_until(lambda: "settling" not in presence(node, group), "not settled")
 
 
 def wait_there(node, group, *names):
@@ -60,7 +52,7 @@ def wait_there(node, group, *names):
         listed = presence(node, group)["list"]
         return sorted(p["user"] for p in listed if p["connections"] > 0) == sorted(names)
 
-    until(there, f"{names} in {group}")
+    wait_until(there, f"not {names} in {group}")
 
 
 def follow(client, there=None):
@@ -113,14 +105,14 @@ def test_two_users_with_several_devices_on_two_nodes_are_counted_apart(cluster):
     assert (reply["users"], reply["connections"]) == (3, 6)
     assert sorted(reply["list"]) == ["ann", "bob", "watch"]
     told = {"watch"}
-    until(lambda: follow(watcher, told) == {"watch", "ann", "bob"}, "told of both")
+    wait_until(lambda: follow(watcher, told) == {"watch", "ann", "bob"}, "not told of both")
     # Devices go, the users stay; the last one takes its user with it.
     for client in clients[:2]:
         client.close()
     wait_counts(a, "here:1", 3, 4)
     clients[2].close()
     wait_counts(a, "here:1", 2, 3)
-    until(lambda: follow(watcher, told) == {"watch", "bob"}, "told of the leave")
+    wait_until(lambda: follow(watcher, told) == {"watch", "bob"}, "not told of the leave")
     # The inbox says the same of a user, wherever he is.
     assert a.api.get("/v1/users/bob").json == {"user": "bob", "online": True, "connections": 2}
     assert b.api.get("/v1/users/bob").json == {"user": "bob", "online": True, "connections": 2}
@@ -135,10 +127,10 @@ def test_page_reload_is_silent_also_by_another_node(cluster):
     watcher, _ = watch(b, "here:1")
     ann = Native(a.url, token("ann"), groups=["here:1"])
     told = {"watch"}
-    until(lambda: follow(watcher, told) == {"watch", "ann"}, "told of ann")
+    wait_until(lambda: follow(watcher, told) == {"watch", "ann"}, "not told of ann")
     for node in (a, b, a):
         ann.abort()
-        until(lambda: counts(a, "here:1")[1] == 1, "the connection gone")
+        wait_until(lambda: counts(a, "here:1")[1] == 1, "the connection is still there")
         assert counts(a, "here:1")[0] == 2
         ann = Native(node.url, token("ann"), groups=["here:1"])
         wait_counts(b, "here:1", 2, 2)
@@ -152,7 +144,7 @@ def test_page_reload_is_silent_also_by_another_node(cluster):
             left.extend(went)
             return "end" in joined
 
-        until(ended, "told of the end")
+        wait_until(ended, "not told of the end")
     assert (joined, left) == (["end"], [])
     ann.close()
     watcher.close()
@@ -164,9 +156,9 @@ def test_half_open_client_is_gone_within_ping_and_pong(start_cluster):
     # It never answers a ping, and its end is never heard of.
     silent = Native(a.url, token("ann"), groups=["here:1"])
     since = time.monotonic()
-    until(lambda: counts(a, "here:1") == (1, 0), "the connection gone")
+    wait_until(lambda: counts(a, "here:1") == (1, 0), "the connection is still there")
     assert silent._socket.fileno() >= 0  # it has not closed
-    until(lambda: counts(a, "here:1") == (0, 0), "the user gone")
+    wait_until(lambda: counts(a, "here:1") == (0, 0), "the user is still there")
     assert time.monotonic() - since >= GRACE_S
     silent.abort()
 
@@ -193,7 +185,7 @@ def check_crowd(watcher):
         frames.extend(f for f in watcher.settled() if f["type"] == "presence")
         return frames and (frames[-1]["users"], frames[-1]["connections"]) == (201, 2001)
 
-    until(all_told, "told of all")
+    wait_until(all_told, "not told of all")
     for frame in frames:
         there |= set(frame.get("join", []))
     # As many as there are quarters of a second, whatever the number of joins.

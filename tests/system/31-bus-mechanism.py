@@ -2,7 +2,7 @@
 
 from bus import OTHER_MECHANISM, Keys, wait_refused
 from native import Native
-from relayed import wait_until
+from peal import wait_until
 from tokens import token
 
 CONFIG = {"groups": [{"match": "room:*", "join": "anyone"}]}

@@ -15,7 +15,7 @@ from fakes import (
 )
 from metrics import read_metrics
 from native import Native
-from relayed import wait_until
+from peal import wait_until
 from tokens import token
 
 EARLY = "room:188"  # its slot is among the first that are checked

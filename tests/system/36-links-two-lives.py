@@ -3,7 +3,7 @@
 from fakes import FakeRouter
 from metrics import read_metrics
 from native import Native
-from relayed import wait_until
+from peal import wait_until
 from tokens import token
 
 

@@ -4,7 +4,7 @@ import msgpack
 import zmq
 
 from metrics import read_metrics
-from relayed import wait_until
+from peal import wait_until
 
 CALLS = 300
 CONFIG = {"groups": [{"match": "user:{id}", "durable": True}, {"match": "*"}]}

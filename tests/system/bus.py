@@ -9,7 +9,7 @@ import zmq
 
 from command import run
 from metrics import read_metrics
-from peal import DEADLINE_S
+from peal import DEADLINE_S, wait_until
 
 
 class Keys:
@@ -110,10 +110,8 @@ OTHER_MECHANISM = ("protocol", "broken")
 
 def wait_ready(server, timeout=DEADLINE_S):
     """Waits until a node trusts its links."""
-    deadline = time.monotonic() + timeout
-    while server.api.get("/readyz").status != 200:
-        assert time.monotonic() < deadline, "the node is not ready"
-        time.sleep(0.05)
+    ready = lambda: server.api.get("/readyz").status == 200
+    wait_until(ready, "the node is not ready", timeout)
 
 
 def wait_refused(server, reasons, least=1):

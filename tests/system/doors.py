@@ -9,7 +9,9 @@ import zmq
 TIMEOUT_MS = 30000
 
 
-class _Door:
+class Door:
+    """A socket with a context of its own, connected."""
+
     def __init__(self, endpoint, kind, linger_ms):
         self._context = zmq.Context()
         self.socket = self._context.socket(kind)
@@ -26,7 +28,7 @@ class _Door:
         self._context.term()
 
 
-class Push(_Door):
+class Push(Door):
     """The PUSH door: fire and forget."""
 
     def __init__(self, endpoint):
@@ -43,7 +45,7 @@ class Push(_Door):
         self.socket.send(raw)
 
 
-class Rpc(_Door):
+class Rpc(Door):
     """The acknowledged door. delimiter: with the empty frame in front that a REQ socket sends."""
 
     def __init__(self, endpoint, delimiter=False):

@@ -54,6 +54,22 @@ def stacks(pid):
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S).stdout
 
 
+def wait_until(condition, what, timeout=DEADLINE_S):
+    """Asks for what no event tells, until the answer is true; returns it. what is the complaint."""
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return answer
+
+
+def publish(server, **message):
+    """One message through the API of a node; returns its receipt."""
+    answer = server.api.post("/v1/publish", message)
+    assert answer.status == 200, answer
+    return answer.json
+
+
 class Lines:
     """The lines of one stream, as they come, also in a file."""
 

@@ -148,9 +148,9 @@ class RawWebSocket:
 
     # Receiving
 
-    def _receive(self):
+    def _receive(self, most=65536):
         try:
-            part = self.sock.recv(65536)
+            part = self.sock.recv(most)
         except ConnectionResetError:
             part = b""
         self._buffer += part

@@ -5,14 +5,14 @@ was told, Cut is a connection that can be cut, Ear hears what a relay hands out.
 
 import socket
 import threading
-import time
 
 import msgpack
 import pytest
 import zmq
 
+from doors import Door
 from native import Native
-from peal import DEADLINE_S
+from peal import publish
 from tokens import token
 
 CONFIG = {
@@ -87,13 +87,6 @@ class Cut:
             self._open = True
 
 
-def wait_until(true, what):
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def start_relayed(start_peal):
     """start_relayed(routers=2, relays=1, nodes=3): the three lists. Nodes use only the relays."""
@@ -113,12 +106,6 @@ def start_relayed(start_peal):
         return all_routers, all_relays, all_nodes
 
     return start
-
-
-def publish(node, **message):
-    answer = node.api.post("/v1/publish", message)
-    assert answer.status == 200, answer
-    return answer.json
 
 
 class Reader:
@@ -167,30 +154,26 @@ def round_of(nodes, value):
     return [publish(nodes[i % len(nodes)], group=g, data=value) for i, g in enumerate(ROOMS)]
 
 
+def read_round(readers, nodes, value):
+    """A message in every room, read by all."""
+    receipts = round_of(nodes, value)
+    for reader in readers:
+        reader.read_up_to(receipts)
+
+
 def close(readers):
     for reader in readers:
         reader.client.close()
 
 
-class Ear:
+class Ear(Door):
     """A node that never says a word: what a door of a relay has for it and for all."""
 
     def __init__(self, endpoint, boot):
+        super().__init__(endpoint, zmq.SUB, 0)
         self.topic = b"n%016x" % boot
-        self._context = zmq.Context()
-        self.socket = self._context.socket(zmq.SUB)
-        self.socket.setsockopt(zmq.RCVTIMEO, DEADLINE_S * 1000)
-        self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.subscribe(self.topic)
         self.socket.subscribe(b"all")
-        self.socket.connect(endpoint)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
-        self._context.term()
 
     def next(self, topic):
         while True:

@@ -20,14 +20,9 @@ class Trickle(RawWebSocket):
         self._sizes = itertools.cycle(sizes)
         super().__init__(url, path, rcvbuf=1, segment=SEGMENT, **options)
 
-    def _receive(self):
+    def _receive(self, _=None):
         """The crumbs must not add up behind our back: only what is asked for is read."""
-        try:
-            part = self.sock.recv(next(self._sizes))
-        except ConnectionResetError:
-            part = b""
-        self._buffer += part
-        return len(part) > 0
+        return super()._receive(next(self._sizes))
 
     def _take(self, count):
         taken = bytearray()
