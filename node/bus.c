@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/bus_socket.h"
+#include "base/bus_wait.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -27,11 +28,12 @@ enum {
     REFUSED_MS = 2000, /* the same when frames are not even taken */
 };
 
-struct router_sockets {
-    void *xsub;
-    void *dealer;
-    bool refused; /* the last frame to dealer was not taken */
-    size_t via;   /* the relay that xsub is connected to, of config->cluster.via */
+enum { ORDERS, SOCKETS }; /* places of sources */
+
+/* What is known of a router besides its two sockets, see xsub_of and dealer_of. */
+struct router_link {
+    bool refused; /* the last frame to the dealer was not taken */
+    size_t via;   /* the relay that the xsub is connected to, of config->cluster.via */
 };
 
 struct peal_bus {
@@ -39,6 +41,7 @@ struct peal_bus {
     _Atomic bool stopping;
     _Atomic bool *ready;
     struct peal_mailbox orders;
+    struct peal_bus_sources sources;
     struct peal_mailbox *workers[PEAL_WORKERS_MAX];
     struct peal_uplink *uplink;
     const struct peal_config *config;
@@ -48,15 +51,27 @@ struct peal_bus {
     const char *inproc_xpub;
     char topic[PEAL_TOPIC_SIZE];
     size_t router_count;
-    struct router_sockets routers[];
+    struct router_link routers[];
 };
+
+static struct peal_bus_source *xsub_of(const struct peal_bus *bus, size_t link)
+{
+    return &bus->sources.at[SOCKETS + 2 * link];
+}
+
+static struct peal_bus_source *dealer_of(const struct peal_bus *bus, size_t link)
+{
+    return &bus->sources.at[SOCKETS + 2 * link + 1];
+}
 
 /* ---- what the uplink says ------------------------------------------------------------------- */
 
 static enum peal_err io_send(void *ctx, size_t link, struct peal_span frame)
 {
     struct peal_bus *bus = ctx;
-    int rc = zmq_send(bus->routers[link].dealer, frame.at, frame.size, ZMQ_DONTWAIT);
+    struct peal_bus_source *dealer = dealer_of(bus, link);
+    int rc = zmq_send(dealer->socket, frame.at, frame.size, ZMQ_DONTWAIT);
+    dealer->used = true;
     bus->routers[link].refused = rc < 0; /* full, or ZeroMQ has given it up */
     return rc < 0 ? PEAL_EQUEUE_FULL : PEAL_OK;
 }
@@ -168,25 +183,25 @@ static void *open_dealer(const struct peal_bus *bus, size_t link, char *why, siz
 
 /* What the old socket may still have is not read any more, so nothing comes twice and nothing out
  * of order. */
-static bool replace(void **socket, void *fresh, size_t link, const char *why)
+static bool replace(struct peal_bus_source *source, void *fresh, size_t link, const char *why)
 {
     if (fresh == NULL) {
         peal_log(PEAL_LOG_ERROR, "link.reopen_failed", "link=%zu why=\"%s\"", link, why);
         return false;
     }
-    zmq_close(*socket);
-    *socket = fresh;
+    zmq_close(source->socket);
+    peal_bus_source_socket(source, fresh);
     return true;
 }
 
 /* The router was not heard by its relay for too long: from now on by the next one. */
 static void detour(struct peal_bus *bus, size_t link)
 {
-    struct router_sockets *r = &bus->routers[link];
+    struct router_link *r = &bus->routers[link];
     char why[300];
     size_t before = r->via;
     r->via = (before + 1) % bus->config->cluster.via_count;
-    if (!replace(&r->xsub, open_xsub(bus, link, why, sizeof why), link, why)) {
+    if (!replace(xsub_of(bus, link), open_xsub(bus, link, why, sizeof why), link, why)) {
         r->via = before;
         return;
     }
@@ -198,10 +213,11 @@ static void detour(struct peal_bus *bus, size_t link)
 /* The same way once more. ZeroMQ itself connects again after most failures, but gives up for good
  * when the other side spoke another mechanism, or no ZMTP: a router that was started without its
  * keys, and then with them, would never be heard again. */
-static void reopen(struct peal_bus *bus, size_t link, void **socket, void *fresh, const char *why)
+static void reopen(struct peal_bus *bus, size_t link, struct peal_bus_source *source, void *fresh,
+                   const char *why)
 {
-    if (!replace(socket, fresh, link, why)) return;
-    bool xsub = socket == &bus->routers[link].xsub;
+    if (!replace(source, fresh, link, why)) return;
+    bool xsub = source == xsub_of(bus, link);
     peal_count(PEAL_M_LINK_REOPENED, 1);
     peal_log(PEAL_LOG_INFO, "link.reopened", "link=%zu socket=%s", link, xsub ? "xsub" : "dealer");
 }
@@ -211,16 +227,17 @@ static void mend_links(struct peal_bus *bus)
     if (bus->inproc_rpc != NULL) return;
     size_t via_count = bus->config->cluster.via_count;
     for (size_t i = 0; i < bus->router_count; i++) {
-        struct router_sockets *r = &bus->routers[i];
+        const struct router_link *r = &bus->routers[i];
         char why[300];
         bool detours = via_count > 1;
         bool silent = peal_uplink_silent(bus->uplink, i, detours ? PEAL_BEAT_LOST_MS : REOPEN_MS);
         bool dumb = peal_uplink_unanswered(bus->uplink, i, r->refused ? REFUSED_MS : REOPEN_MS);
         if (silent && detours) detour(bus, i);
-        if (silent && !detours) reopen(bus, i, &r->xsub, open_xsub(bus, i, why, sizeof why), why);
+        if (silent && !detours)
+            reopen(bus, i, xsub_of(bus, i), open_xsub(bus, i, why, sizeof why), why);
         /* A detour comes so early that answers may be under way, and says nothing of the router. */
         if (dumb || (silent && !detours))
-            reopen(bus, i, &r->dealer, open_dealer(bus, i, why, sizeof why), why);
+            reopen(bus, i, dealer_of(bus, i), open_dealer(bus, i, why, sizeof why), why);
     }
 }
 
@@ -239,11 +256,11 @@ static bool take(void *socket, zmq_msg_t *body)
 
 static void take_socket(struct peal_bus *bus, size_t link, bool batches)
 {
-    void *socket = batches ? bus->routers[link].xsub : bus->routers[link].dealer;
+    struct peal_bus_source *source = batches ? xsub_of(bus, link) : dealer_of(bus, link);
     for (int i = 0; i < TURN_MESSAGES; i++) {
         zmq_msg_t body;
         zmq_msg_init(&body);
-        bool got = take(socket, &body);
+        bool got = take(source->socket, &body);
         struct peal_span bytes = peal_span_make(zmq_msg_data(&body), zmq_msg_size(&body));
         if (got && batches)
             peal_uplink_on_batch(bus->uplink, link, bytes);
@@ -252,12 +269,13 @@ static void take_socket(struct peal_bus *bus, size_t link, bool batches)
         zmq_msg_close(&body);
         if (!got) return;
     }
+    source->used = true; /* there may be more */
 }
 
-static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
+static void turn(struct peal_bus *bus)
 {
-    if (zmq_poll(items, count, TICK_MS) < 0 && errno != EINTR)
-        peal_log(PEAL_LOG_ERROR, "bus.poll_failed", "error=%s", zmq_strerror(errno));
+    if (peal_bus_wait(&bus->sources, TICK_MS) < 0 && errno != EINTR)
+        peal_log(PEAL_LOG_ERROR, "bus.poll_failed", "error=%s", strerror(errno));
     peal_uplink_set_time(bus->uplink, peal_clock_mono_ms());
     peal_mailbox_arm(&bus->orders);
     struct peal_order *order = NULL;
@@ -265,8 +283,8 @@ static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
         peal_uplink_on_order(bus->uplink, order);
     if (order != NULL) peal_mailbox_wake(&bus->orders); /* there may be more */
     for (size_t i = 0; i < bus->router_count; i++) {
-        take_socket(bus, i, true);
-        take_socket(bus, i, false);
+        if (xsub_of(bus, i)->ready) take_socket(bus, i, true);
+        if (dealer_of(bus, i)->ready) take_socket(bus, i, false);
     }
     peal_uplink_on_tick(bus->uplink);
     mend_links(bus);
@@ -274,27 +292,14 @@ static void turn(struct peal_bus *bus, zmq_pollitem_t *items, int count)
     atomic_store(bus->ready, peal_uplink_ready(bus->uplink));
 }
 
-/* Anew for every turn, because mending changes sockets. */
-static int fill_items(const struct peal_bus *bus, zmq_pollitem_t *items)
-{
-    int count = 0;
-    items[count++] = (zmq_pollitem_t){NULL, bus->orders.fd, ZMQ_POLLIN, 0};
-    for (size_t i = 0; i < bus->router_count; i++) {
-        items[count++] = (zmq_pollitem_t){bus->routers[i].xsub, 0, ZMQ_POLLIN, 0};
-        items[count++] = (zmq_pollitem_t){bus->routers[i].dealer, 0, ZMQ_POLLIN, 0};
-    }
-    return count;
-}
-
 static void *bus_run(void *arg)
 {
     struct peal_bus *bus = arg;
     pthread_setname_np(pthread_self(), "bus");
     peal_metrics_thread_start();
-    zmq_pollitem_t items[1 + 2 * ROUTERS_MAX];
     peal_uplink_set_time(bus->uplink, peal_clock_mono_ms());
     while (!atomic_load(&bus->stopping))
-        turn(bus, items, fill_items(bus, items));
+        turn(bus);
     return NULL;
 }
 
@@ -313,10 +318,9 @@ void peal_bus_context_free(void *zmq)
 
 static void bus_free(struct peal_bus *bus)
 {
-    for (size_t i = 0; i < bus->router_count; i++) {
-        if (bus->routers[i].xsub != NULL) zmq_close(bus->routers[i].xsub);
-        if (bus->routers[i].dealer != NULL) zmq_close(bus->routers[i].dealer);
-    }
+    for (size_t i = SOCKETS; i < bus->sources.count; i++)
+        if (bus->sources.at[i].socket != NULL) zmq_close(bus->sources.at[i].socket);
+    peal_bus_sources_fini(&bus->sources);
     struct peal_order *order;
     while (bus->orders.cells != NULL && (order = peal_mailbox_pop(&bus->orders)) != NULL)
         peal_order_free(order);
@@ -341,7 +345,8 @@ enum peal_err peal_bus_start(const struct peal_bus_options *options, struct peal
     memcpy(bus->workers, options->workers, options->worker_count * sizeof bus->workers[0]);
     bus->ready = options->ready;
 
-    enum peal_err err = peal_mailbox_init(&bus->orders, ORDER_SLOTS);
+    enum peal_err err = peal_bus_sources_init(&bus->sources, SOCKETS + 2 * router_count);
+    if (err == PEAL_OK) err = peal_mailbox_init(&bus->orders, ORDER_SLOTS);
     if (err == PEAL_OK) {
         struct peal_uplink_io io = {bus, io_send, io_post};
         bus->uplink = peal_uplink_new(&io, options->boot, router_count, options->worker_count);
@@ -353,14 +358,18 @@ enum peal_err peal_bus_start(const struct peal_bus_options *options, struct peal
     bus->inproc_rpc = options->inproc_rpc;
     bus->inproc_xpub = options->inproc_xpub;
     peal_topic_of(options->boot, bus->topic);
+    if (err == PEAL_OK) peal_bus_source_fd(&bus->sources.at[ORDERS], bus->orders.fd);
     for (size_t i = 0; i < router_count && err == PEAL_OK; i++) {
-        struct router_sockets *r = &bus->routers[i];
+        struct router_link *r = &bus->routers[i];
+        void *socket;
         /* Nodes spread over the relays by their boot ids, which are random. */
         if (options->config->cluster.via_count > 0)
             r->via = options->boot % options->config->cluster.via_count;
-        r->xsub = open_xsub(bus, i, why, why_size);
-        if (r->xsub != NULL) r->dealer = open_dealer(bus, i, why, why_size);
-        if (r->dealer == NULL) err = PEAL_ECONFIG;
+        if ((socket = open_xsub(bus, i, why, why_size)) != NULL)
+            peal_bus_source_socket(xsub_of(bus, i), socket);
+        if (socket != NULL && (socket = open_dealer(bus, i, why, why_size)) != NULL)
+            peal_bus_source_socket(dealer_of(bus, i), socket);
+        if (socket == NULL) err = PEAL_ECONFIG;
     }
     if (err == PEAL_OK && pthread_create(&bus->thread, NULL, bus_run, bus) != 0) err = PEAL_ENOMEM;
     if (err != PEAL_OK) {

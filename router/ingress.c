@@ -18,6 +18,7 @@
 
 #include "base/assert.h"
 #include "base/bus_socket.h"
+#include "base/bus_wait.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -39,6 +40,9 @@ enum {
 };
 _Static_assert((int)MAILBOX_SLOTS >= (int)PEAL_STORE_OPS_MAX, "every operation has room");
 _Static_assert((int)MAILBOX_SLOTS >= (int)PEAL_STORE_READS_MAX, "every page has room");
+
+/* What the thread waits for. */
+enum { DONE, PAGES, XPUB, RPC, PULL, SOURCES };
 
 /* Another router of the list: what is said to its ROUTER and to its PULL socket. Nothing comes
  * back. */
@@ -67,6 +71,7 @@ struct peal_ingress {
     char xpub_at[256];
     struct peal_store *store;
     struct peal_shard *shard;
+    struct peal_bus_sources sources;
     struct peal_mailbox done;  /* struct peal_store_op, from the store thread */
     struct peal_mailbox pages; /* struct peal_store_fetch, from the reader thread */
 };
@@ -110,6 +115,7 @@ static void io_reply(void *ctx, const struct peal_peer *peer, struct peal_span b
     for (int i = 0; rc >= 0 && i < peer->delimiters; i++)
         rc = zmq_send(in->rpc, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT);
     if (rc >= 0) rc = zmq_send(in->rpc, bytes.at, bytes.size, ZMQ_DONTWAIT);
+    in->sources.at[RPC].used = true;
     if (rc < 0) peal_count(PEAL_M_ROUTER_DROPPED, 1);
 }
 
@@ -118,6 +124,7 @@ static void io_topic(void *ctx, uint64_t boot, struct peal_span bytes)
     struct peal_ingress *in = ctx;
     char topic[PEAL_TOPIC_SIZE];
     peal_topic_of(boot, topic);
+    in->sources.at[XPUB].used = true;
     if (zmq_send(in->xpub, topic, sizeof topic, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
         /* The queue of the node is full; without NODROP nobody would learn it here. */
         peal_count(PEAL_M_BATCHES_DROPPED, 1);
@@ -249,9 +256,13 @@ static bool take_rpc(struct peal_ingress *in)
     return true;
 }
 
-/* Returns how many there were. Parts of a multipart message are publishes of their own. */
-static size_t take_pushes(struct peal_ingress *in)
+/* False when the door is empty. Parts of a multipart message are publishes of their own. */
+static bool take_pushes(struct peal_ingress *in)
 {
+    if (peal_shard_unsettled(in->shard)) {
+        in->sources.at[PULL].used = true;
+        return false;
+    }
     zmq_msg_t messages[PEAL_SHARD_PUSHES];
     struct peal_span bodies[PEAL_SHARD_PUSHES];
     size_t count = 0;
@@ -265,7 +276,7 @@ static size_t take_pushes(struct peal_ingress *in)
     peal_shard_on_pushes(in->shard, bodies, count);
     for (size_t i = 0; i < count; i++)
         zmq_msg_close(&messages[i]);
-    return count;
+    return count == PEAL_SHARD_PUSHES;
 }
 
 static bool take_subscription(struct peal_ingress *in)
@@ -280,39 +291,41 @@ static bool take_subscription(struct peal_ingress *in)
     return true;
 }
 
+/* Takes a bounded share of what a source has. */
+static void take_source(struct peal_ingress *in, int place, int most,
+                        bool (*take)(struct peal_ingress *in))
+{
+    struct peal_bus_source *source = &in->sources.at[place];
+    if (!source->ready) return;
+    for (int i = 0; i < most; i++)
+        if (!take(in)) return;
+    source->used = true; /* there may be more */
+}
+
 static void turn(struct peal_ingress *in, bool wait)
 {
-    zmq_pollitem_t items[] = {
-        {NULL, in->done.fd, ZMQ_POLLIN, 0}, {NULL, in->pages.fd, ZMQ_POLLIN, 0},
-        {in->xpub, 0, ZMQ_POLLIN, 0},       {in->rpc, 0, ZMQ_POLLIN, 0},
-        {in->pull, 0, ZMQ_POLLIN, 0},
-    };
-    /* PULL is last, so that it can be left out. */
-    bool wanted = peal_shard_waiting(in->shard) == 0 && !peal_shard_unsettled(in->shard);
-    int count = wanted ? 5 : 4;
-    if (zmq_poll(items, count, wait ? TICK_MS : 0) < 0 && errno != EINTR)
-        peal_log(PEAL_LOG_ERROR, "router.poll_failed", "error=%s", zmq_strerror(errno));
+    struct peal_bus_source *pull = &in->sources.at[PULL];
+    pull->skipped = peal_shard_waiting(in->shard) > 0 || peal_shard_unsettled(in->shard);
+    if (peal_bus_wait(&in->sources, wait ? TICK_MS : 0) < 0 && errno != EINTR)
+        peal_log(PEAL_LOG_ERROR, "router.poll_failed", "error=%s", strerror(errno));
 
     peal_shard_set_time(in->shard, peal_clock_mono_ms(), peal_clock_wall_ms());
     take_results(in);
-    for (int i = 0; i < TURN_MESSAGES && take_subscription(in); i++) {
-    }
-    for (int i = 0; i < TURN_MESSAGES && take_rpc(in); i++) {
-    }
-    if (count == 5)
-        for (int i = 0; i < TURN_PUSHES && !peal_shard_unsettled(in->shard) &&
-                        take_pushes(in) == PEAL_SHARD_PUSHES;
-             i++) {
-        }
+    take_source(in, XPUB, TURN_MESSAGES, take_subscription);
+    take_source(in, RPC, TURN_MESSAGES, take_rpc);
+    take_source(in, PULL, TURN_PUSHES, take_pushes);
     peal_shard_on_tick(in->shard);
     peal_shard_flush(in->shard);
 }
 
-static bool has_input(void *socket)
+static bool has_input(struct peal_ingress *in, int place)
 {
+    struct peal_bus_source *source = &in->sources.at[place];
     int events = 0;
     size_t size = sizeof events;
-    return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN) != 0;
+    source->used = true;
+    return zmq_getsockopt(source->socket, ZMQ_EVENTS, &events, &size) == 0 &&
+           (events & ZMQ_POLLIN) != 0;
 }
 
 /* Takes what had arrived before the stop, but does not run after a publisher that never ends. What
@@ -322,7 +335,7 @@ static bool has_input(void *socket)
 static void take_last(struct peal_ingress *in)
 {
     uint64_t end_ms = peal_clock_mono_ms() + LAST_MS;
-    while (peal_clock_mono_ms() < end_ms && (has_input(in->rpc) || has_input(in->pull)))
+    while (peal_clock_mono_ms() < end_ms && (has_input(in, RPC) || has_input(in, PULL)))
         turn(in, peal_shard_waiting(in->shard) > 0); /* the store is then the one to wait for */
 }
 
@@ -339,8 +352,8 @@ static void *ingress_run(void *arg)
     take_last(in);
     /* What the store has taken is finished and answered; nothing new is read. */
     while (peal_shard_waiting(in->shard) > 0) {
-        zmq_pollitem_t item = {NULL, in->done.fd, ZMQ_POLLIN, 0};
-        if (zmq_poll(&item, 1, TICK_MS) < 0 && errno != EINTR) break;
+        struct pollfd item = {.fd = in->done.fd, .events = POLLIN};
+        if (poll(&item, 1, TICK_MS) < 0 && errno != EINTR) break;
         take_results(in);
         peal_shard_on_tick(in->shard);
     }
@@ -497,6 +510,15 @@ static enum peal_err join_cluster(struct peal_ingress *in, bool alone, char *why
     return err;
 }
 
+static void watch_sources(struct peal_ingress *in)
+{
+    peal_bus_source_fd(&in->sources.at[DONE], in->done.fd);
+    peal_bus_source_fd(&in->sources.at[PAGES], in->pages.fd);
+    peal_bus_source_socket(&in->sources.at[XPUB], in->xpub);
+    peal_bus_source_socket(&in->sources.at[RPC], in->rpc);
+    peal_bus_source_socket(&in->sources.at[PULL], in->pull);
+}
+
 static void ingress_free(struct peal_ingress *in)
 {
     if (in->store != NULL) peal_store_stop(in->store);
@@ -513,6 +535,7 @@ static void ingress_free(struct peal_ingress *in)
         if (in->others[i].pull != NULL) zmq_close(in->others[i].pull);
     }
     free(in->others);
+    peal_bus_sources_fini(&in->sources);
     peal_mailbox_fini(&in->done);
     peal_mailbox_fini(&in->pages);
     free(in);
@@ -534,6 +557,7 @@ enum peal_err peal_ingress_start(const struct peal_config *config,
     struct peal_store_events events = {in, store_on_done, store_on_page, store_on_done_all};
     enum peal_err err = peal_mailbox_init(&in->done, MAILBOX_SLOTS);
     if (err == PEAL_OK) err = peal_mailbox_init(&in->pages, MAILBOX_SLOTS);
+    if (err == PEAL_OK) err = peal_bus_sources_init(&in->sources, SOURCES);
     if (err == PEAL_OK) {
         in->boot = peal_random_u64();
         in->shard = peal_shard_new(config, &io, in->boot);
@@ -543,6 +567,7 @@ enum peal_err peal_ingress_start(const struct peal_config *config,
     if (err == PEAL_OK) err = open_sockets(in, zmq, inproc, why, why_size);
     if (err == PEAL_OK)
         err = peal_store_start(config->data, config, &events, &in->store, why, why_size);
+    if (err == PEAL_OK) watch_sources(in);
     if (err == PEAL_OK) err = join_cluster(in, inproc != NULL, why, why_size);
     if (err == PEAL_OK) {
         peal_shard_set_time(in->shard, peal_clock_mono_ms(), peal_clock_wall_ms());

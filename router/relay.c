@@ -24,6 +24,7 @@
 
 #include "base/assert.h"
 #include "base/bus_socket.h"
+#include "base/bus_wait.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -38,16 +39,20 @@ enum {
     TICK_MS = 250,       /* longest wait, so that announcements are on time */
     HWM = 10000,         /* messages that wait of one router, and for one node */
     LINGER_MS = 1000,    /* for what was handed on when the relay stops */
-    POLL_OF_PAIR = 3,
     ROUTERS_MAX = PEAL_SLOTS,
 };
+
+/* What is waited for: WAKE, and of each pair these, at its `sources`. */
+enum { WAKE, PAIRS };
+enum { MONITOR, XPUB, XSUB, SOURCES };
 
 struct pair {
     void *xsub;
     void *xpub;
     void *monitor; /* tells when xsub is connected and when no longer */
     struct peal_upstream upstream;
-    const char *endpoint; /* of the router */
+    struct peal_bus_source *sources; /* its own of the relay's */
+    const char *endpoint;            /* of the router */
     char bound[256];
 };
 
@@ -59,7 +64,7 @@ struct peal_relay {
     _Atomic bool stopping;
     int wake;
     bool ready; /* as last told */
-    zmq_pollitem_t *items;
+    struct peal_bus_sources sources;
     size_t pair_count;
     struct pair pairs[];
 };
@@ -85,12 +90,14 @@ static bool take_link(struct pair *p, size_t number)
     return true;
 }
 
-static bool take_subscription(struct pair *p)
+static bool take_subscription(struct pair *p, size_t number)
 {
+    (void)number;
     char event[1 + PEAL_TOPIC_SIZE + 1]; /* longer ones are cut, and are then no topic */
     int size = zmq_recv(p->xpub, event, sizeof event, ZMQ_DONTWAIT);
     if (size < 0) return false;
     if (size > (int)sizeof event) size = (int)sizeof event;
+    p->sources[XSUB].used = true;
     if (peal_upstream_on_subscription(&p->upstream, peal_span_make(event, (size_t)size)) &&
         zmq_send(p->xsub, event, (size_t)size, ZMQ_DONTWAIT) < 0)
         peal_log(PEAL_LOG_ERROR, "uplink.subscribe_failed", "error=%s", zmq_strerror(errno));
@@ -98,10 +105,12 @@ static bool take_subscription(struct pair *p)
 }
 
 /* Hands on one message with all its parts; they are here once the first one is. */
-static bool forward(struct pair *p)
+static bool forward(struct pair *p, size_t number)
 {
+    (void)number;
     bool more = true;
     bool sending = true;
+    p->sources[XPUB].used = true;
     for (int part_count = 0; more; part_count++) {
         zmq_msg_t part;
         zmq_msg_init(&part);
@@ -126,6 +135,7 @@ static bool forward(struct pair *p)
  * another mechanism, or no ZMTP. The socket keeps its subscriptions and sends them again. */
 static void reconnect(struct pair *p, size_t number)
 {
+    p->sources[XSUB].used = true;
     /* There is nothing to leave any more where ZeroMQ has given up. */
     if (zmq_disconnect(p->xsub, p->endpoint) != 0 && errno != ENOENT)
         peal_log(PEAL_LOG_WARN, "uplink.disconnect_failed", "router=%zu error=%s", number,
@@ -141,6 +151,7 @@ static void reconnect(struct pair *p, size_t number)
 
 static void announce(struct pair *p, uint64_t boot)
 {
+    p->sources[XPUB].used = true;
     struct peal_frame relinked = {.type = PEAL_F_RELINKED, .boot = boot, .seq = p->upstream.links};
     struct peal_buf bytes = {0};
     peal_frame_encode(&relinked, &bytes);
@@ -164,20 +175,27 @@ static void tell_ready(struct peal_relay *relay)
     peal_status_ready(relay->status, ready);
 }
 
+/* Takes a bounded share of what a source has. */
+static void take_source(struct pair *p, int place, size_t number,
+                        bool (*take)(struct pair *p, size_t number))
+{
+    struct peal_bus_source *source = &p->sources[place];
+    if (!source->ready) return;
+    for (int n = 0; n < TURN_MESSAGES; n++)
+        if (!take(p, number)) return;
+    source->used = true; /* there may be more */
+}
+
 static void turn(struct peal_relay *relay)
 {
-    int count = (int)(1 + POLL_OF_PAIR * relay->pair_count);
-    if (zmq_poll(relay->items, count, TICK_MS) < 0 && errno != EINTR)
-        peal_log(PEAL_LOG_ERROR, "relay.poll_failed", "error=%s", zmq_strerror(errno));
+    if (peal_bus_wait(&relay->sources, TICK_MS) < 0 && errno != EINTR)
+        peal_log(PEAL_LOG_ERROR, "relay.poll_failed", "error=%s", strerror(errno));
     uint64_t now_ms = peal_clock_mono_ms();
     for (size_t i = 0; i < relay->pair_count; i++) {
         struct pair *p = &relay->pairs[i];
-        for (int n = 0; n < TURN_MESSAGES && take_link(p, i); n++) {
-        }
-        for (int n = 0; n < TURN_MESSAGES && take_subscription(p); n++) {
-        }
-        for (int n = 0; n < TURN_MESSAGES && forward(p); n++) {
-        }
+        take_source(p, MONITOR, i, take_link);
+        take_source(p, XPUB, i, take_subscription);
+        take_source(p, XSUB, i, forward);
         if (peal_upstream_tell(&p->upstream, now_ms)) announce(p, relay->boot);
         if (peal_upstream_retry(&p->upstream, now_ms)) reconnect(p, i);
     }
@@ -320,15 +338,15 @@ static enum peal_err open_pairs(struct peal_relay *relay, const struct peal_conf
     return err;
 }
 
-static void fill_items(struct peal_relay *relay)
+static void watch_sources(struct peal_relay *relay)
 {
-    zmq_pollitem_t *item = relay->items;
-    *item++ = (zmq_pollitem_t){NULL, relay->wake, ZMQ_POLLIN, 0};
+    peal_bus_source_fd(&relay->sources.at[WAKE], relay->wake);
     for (size_t i = 0; i < relay->pair_count; i++) {
-        const struct pair *p = &relay->pairs[i];
-        *item++ = (zmq_pollitem_t){p->monitor, 0, ZMQ_POLLIN, 0};
-        *item++ = (zmq_pollitem_t){p->xpub, 0, ZMQ_POLLIN, 0};
-        *item++ = (zmq_pollitem_t){p->xsub, 0, ZMQ_POLLIN, 0};
+        struct pair *p = &relay->pairs[i];
+        p->sources = &relay->sources.at[PAIRS + SOURCES * i];
+        peal_bus_source_socket(&p->sources[MONITOR], p->monitor);
+        peal_bus_source_socket(&p->sources[XPUB], p->xpub);
+        peal_bus_source_socket(&p->sources[XSUB], p->xsub);
     }
 }
 
@@ -344,7 +362,7 @@ static void relay_free(struct peal_relay *relay)
         peal_upstream_fini(&p->upstream);
     }
     if (relay->wake >= 0) close(relay->wake);
-    free(relay->items);
+    peal_bus_sources_fini(&relay->sources);
     free(relay);
 }
 
@@ -366,11 +384,12 @@ enum peal_err peal_relay_start(const struct peal_config *config,
     relay->status = status;
     relay->pair_count = router_count;
     relay->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    relay->items = calloc(1 + POLL_OF_PAIR * router_count, sizeof *relay->items);
-    if (relay->wake < 0 || relay->items == NULL) err = PEAL_ENOMEM;
+    if (relay->wake < 0) err = PEAL_ENOMEM;
+    if (err == PEAL_OK)
+        err = peal_bus_sources_init(&relay->sources, PAIRS + SOURCES * router_count);
     if (err == PEAL_OK) err = open_pairs(relay, config, security, zmq, why, why_size);
     if (err == PEAL_OK) {
-        fill_items(relay);
+        watch_sources(relay);
         if (pthread_create(&relay->thread, NULL, relay_run, relay) != 0) err = PEAL_ENOMEM;
     }
     if (err != PEAL_OK) {
