@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "proto/json.h"
+#include "proto/json_write.h"
 
 static void add_key(struct peal_buf *out, const char *name)
 {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/json.h"
+#include "proto/json_check.h"
 
 int peal_fail(int exit_code, const char *code, const char *format, ...)
 {

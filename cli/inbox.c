@@ -4,6 +4,7 @@
 #include "cli/verbs.h"
 #include "clients/c/peal.h"
 #include "proto/json.h"
+#include "proto/json_check.h"
 
 static const char usage[] =
     "usage: peal inbox USER [options]\n"

@@ -8,7 +8,7 @@
 #include "cli/secret.h"
 #include "cli/verbs.h"
 #include "clients/c/peal.h"
-#include "proto/json.h"
+#include "proto/json_check.h"
 
 static const char usage[] =
     "usage: peal pub (--group G | --user U) [options] DATA\n"

@@ -7,9 +7,11 @@
 #include "base/metrics.h"
 #include "proto/group.h"
 #include "proto/json.h"
+#include "proto/json_check.h"
 #include "proto/publish.h"
 #include "proto/render.h"
 #include "proto/token.h"
+#include "proto/utf8.h"
 #include "proto/wire.h"
 
 enum { TOKEN_TTL_MS = 12 * 3600 * 1000 };

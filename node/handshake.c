@@ -6,7 +6,7 @@
 #include "node/identity.h"
 #include "node/wsframe.h"
 #include "proto/group.h"
-#include "proto/json.h"
+#include "proto/json_write.h"
 
 /* From ?token=, Authorization or Sec-WebSocket-Protocol. Errors: PEAL_EBAD_FIELD. */
 static enum peal_err find_token(struct peal_handshake *h)

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "proto/json.h"
+#include "proto/utf8.h"
 
 enum { WS_KEY_SIZE = 24, WS_KEY_LETTERS = 22, LENGTH_DIGITS_MAX = 18, PORT_DIGITS_MAX = 5 };
 

@@ -2,7 +2,7 @@
 
 #include "node/calls.h"
 #include "proto/group.h"
-#include "proto/json.h"
+#include "proto/json_write.h"
 
 void peal_inbound_receive(struct peal_conn *conn, bool text, struct peal_span payload)
 {

@@ -10,7 +10,7 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
-#include "proto/json.h"
+#include "proto/utf8.h"
 
 enum {
     FIN = 0x80,

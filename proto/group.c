@@ -4,7 +4,7 @@
 #include <xxhash.h>
 
 #include "base/assert.h"
-#include "proto/json.h"
+#include "proto/utf8.h"
 
 static const char inbox_prefix[] = "user:";
 enum { INBOX_PREFIX_SIZE = sizeof inbox_prefix - 1 };

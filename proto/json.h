@@ -1,12 +1,12 @@
-/* proto/json.h: JSON in and out.
+/* proto/json.h: JSON in.
  *
- * In:  the whole text is checked (RFC 8259, UTF-8, duplicate names refused, at most
- *      PEAL_JSON_DEPTH deep; by jansson, but for the plain kind); fields are then read as spans of
- * the very bytes that were sent, so that a payload reaches the browser as its publisher wrote it
- * (1e2 stays 1e2). Out: an appender; the caller writes the punctuation. jansson checks it in a fuzz
- * target.
+ * The whole text has passed proto/json_check.h; here its fields are read as spans of the very bytes
+ * that were sent, so that a payload reaches the browser as its publisher wrote it (1e2 stays 1e2).
+ * JSON out is proto/json_write.h.
  *
- * Thread: any; no state. Memory: a peal_json borrows the text it was read from. */
+ * Shape:  one level at a time: the fields of an object, the elements of an array, one value.
+ * Thread: any; no state. Memory: a peal_json borrows the text it was read from.
+ * Source: RFC 8259. */
 #ifndef PEAL_PROTO_JSON_H
 #define PEAL_PROTO_JSON_H
 
@@ -28,11 +28,6 @@ enum peal_json_kind {
     PEAL_JSON_ARRAY,
     PEAL_JSON_OBJECT
 };
-
-/* Checks one whole JSON text. Errors: PEAL_EBAD_JSON, with a sentence in why (may be NULL)
- * that names line and column and holds nothing of the text; PEAL_ENOMEM. Numbers beyond 64 bits
- * or beyond a double are fine, and \u0000 in strings (in names jansson refuses it). */
-enum peal_err peal_json_check(struct peal_span text, char *why, size_t why_size);
 
 /* What the checked value is, by its first character (blanks before it are skipped). */
 enum peal_json_kind peal_json_kind_of(struct peal_span value);
@@ -69,16 +64,5 @@ enum peal_err peal_json_string(struct peal_span value, struct peal_buf *out);
  * Errors: PEAL_EBAD_FIELD. */
 enum peal_err peal_json_u64(struct peal_span value, uint64_t *out);
 enum peal_err peal_json_bool(struct peal_span value, bool *out);
-
-/* Appends text as a JSON string with its quotes. text must be UTF-8. Escapes ", \ and C0 as the
- * RFC demands, U+2028 and U+2029 because old JavaScript trips over them, nothing else. */
-void peal_json_add_string(struct peal_buf *out, struct peal_span text);
-/* Appends bytes as a JSON string in base64 (RFC 4648 section 4). */
-void peal_json_add_base64(struct peal_buf *out, struct peal_span bytes);
-/* Decodes base64 text. Errors: PEAL_EBAD_FIELD (also for blanks and bad padding), PEAL_ENOMEM; out
- * then holds what it held before. */
-enum peal_err peal_base64_decode(struct peal_span text, struct peal_buf *out);
-/* Is this valid UTF-8 (RFC 3629: no surrogates, no overlong forms)? */
-bool peal_utf8_valid(struct peal_span text);
 
 #endif

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "proto/json.h"
+#include "proto/json_write.h"
+#include "proto/utf8.h"
 
 static struct peal_span str_span(const msgpack_object *str)
 {

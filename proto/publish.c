@@ -12,9 +12,12 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "proto/base64.h"
 #include "proto/group.h"
 #include "proto/json.h"
+#include "proto/json_check.h"
 #include "proto/packed.h"
+#include "proto/utf8.h"
 #include "proto/value.h"
 
 enum field {

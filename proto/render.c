@@ -2,7 +2,7 @@
 
 #include "proto/envelope.h"
 #include "proto/group.h"
-#include "proto/json.h"
+#include "proto/json_write.h"
 
 void peal_render_u64(struct peal_buf *out, const char *name, uint64_t number)
 {

@@ -12,8 +12,11 @@
 #include "node/commands.h"
 #include "node/conn.h"
 #include "node/wsframe.h"
+#include "proto/base64.h"
 #include "proto/group.h"
 #include "proto/json.h"
+#include "proto/json_check.h"
+#include "proto/json_write.h"
 #include "proto/render.h"
 
 /* ---- rendering ---------------------------------------------------------------------------------

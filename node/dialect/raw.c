@@ -4,7 +4,6 @@
 #include "node/conn.h"
 #include "node/inbound.h"
 #include "node/wsframe.h"
-#include "proto/json.h"
 
 static void raw_message(struct peal_buf *out, const struct peal_envelope *env,
                         const struct peal_message_facts *facts)

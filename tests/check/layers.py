@@ -44,7 +44,7 @@ WRAPPERS = {
         "proto/door.c",
         "clients/c/*",
     ],
-    "jansson.h": ["proto/json.c", "proto/token.c", "cli/*", "clients/c/*"],
+    "jansson.h": ["proto/json_check.c", "proto/token.c", "cli/*", "clients/c/*"],
     "cjose/": ["proto/token.c"],
     "uv.h": ["node/worker.c", "node/http.c", "node/ws.c"],
     "yaml.h": ["base/config*.c"],

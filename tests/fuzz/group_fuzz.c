@@ -4,7 +4,7 @@
 
 #include "base/assert.h"
 #include "proto/group.h"
-#include "proto/json.h"
+#include "proto/utf8.h"
 
 enum { PATTERN_MAX = 24, NAME_MAX_HERE = 12 }; /* the reference is exponential */
 

@@ -8,7 +8,7 @@
 #include "base/assert.h"
 #include "node/head.h"
 #include "node/route.h"
-#include "proto/json.h"
+#include "proto/utf8.h"
 
 enum { PREFIXES_MAX = 64 };
 

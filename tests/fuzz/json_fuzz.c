@@ -6,7 +6,11 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
+#include "proto/base64.h"
 #include "proto/json.h"
+#include "proto/json_check.h"
+#include "proto/json_write.h"
+#include "proto/utf8.h"
 
 static void check_inside(struct peal_span outer, struct peal_span inner)
 {

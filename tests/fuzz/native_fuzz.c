@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "node/conn.h"
 #include "node/hub.h"
-#include "proto/json.h"
+#include "proto/json_check.h"
+#include "proto/utf8.h"
 
 struct world {
     struct peal_hub hub;

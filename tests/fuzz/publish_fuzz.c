@@ -5,8 +5,9 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "proto/group.h"
-#include "proto/json.h"
+#include "proto/json_check.h"
 #include "proto/publish.h"
+#include "proto/utf8.h"
 
 static void check_label(struct peal_span label, size_t size_max)
 {

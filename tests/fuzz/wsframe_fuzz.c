@@ -7,7 +7,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "node/wsframe.h"
-#include "proto/json.h"
+#include "proto/utf8.h"
 
 enum { STEP = 64, PIECES_MAX = 8 };
 

@@ -9,6 +9,7 @@
 #include "node/wsframe.h"
 #include "proto/group.h"
 #include "proto/json.h"
+#include "proto/json_check.h"
 #include "tests/model/world.h"
 #include "tests/unit/frame.h"
 

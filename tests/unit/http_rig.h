@@ -20,6 +20,7 @@
 #include "node/http.h"
 #include "proto/envelope.h"
 #include "proto/json.h"
+#include "proto/json_check.h"
 #include "proto/token.h"
 #include "proto/wire.h"
 #include "tests/unit/unit.h"

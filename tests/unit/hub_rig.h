@@ -16,7 +16,7 @@
 #include "node/hub.h"
 #include "node/wsframe.h"
 #include "proto/envelope.h"
-#include "proto/json.h"
+#include "proto/json_check.h"
 #include "tests/unit/frame.h"
 #include "tests/unit/unit.h"
 

@@ -7,7 +7,7 @@
 
 #include "base/limits.h"
 #include "proto/group.h"
-#include "proto/json.h"
+#include "proto/json_check.h"
 #include "tests/unit/unit.h"
 
 static const struct peal_publish_limits limits = {.message_bytes = 1000, .targets = 1500};
