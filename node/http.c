@@ -24,14 +24,12 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <libwebsockets.h>
-#include <sodium.h>
 #include <uv.h>
 
 #include "base/assert.h"
@@ -40,6 +38,7 @@
 #include "base/log.h"
 #include "node/api.h"
 #include "node/gate.h"
+#include "node/reply.h"
 #include "node/taken.h"
 
 enum {
@@ -87,127 +86,6 @@ struct peal_http {
     bool closing;
     char bytes[PEAL_HEAD_MAX + 1];
 };
-
-/* ---- API keys ---------------------------------------------------------------------------- */
-
-static enum peal_err hash_key(const char *key, unsigned char out[32])
-{
-    static const char prefix[] = "sha256:";
-    size_t size = strlen(key);
-    size_t skip = sizeof prefix - 1;
-    if (strncmp(key, prefix, skip) != 0) {
-        crypto_hash_sha256(out, (const unsigned char *)key, size);
-        return PEAL_OK;
-    }
-    size_t written = 0;
-    const char *end = NULL;
-    if (sodium_hex2bin(out, 32, key + skip, size - skip, NULL, &written, &end) != 0 ||
-        written != 32 || *end != '\0')
-        return PEAL_EBAD_FIELD;
-    return PEAL_OK;
-}
-
-enum peal_err peal_http_shared_init(struct peal_http_shared *shared,
-                                    const struct peal_config *config)
-{
-    size_t count = config->api.keys.count;
-    *shared = (struct peal_http_shared){.config = config};
-    if (count == 0) return PEAL_OK;
-    shared->key_hashes = calloc(count, sizeof *shared->key_hashes);
-    if (shared->key_hashes == NULL) return PEAL_ENOMEM;
-    for (size_t i = 0; i < count; i++) {
-        if (hash_key(config->api.keys.at[i], shared->key_hashes[i]) == PEAL_OK) continue;
-        peal_http_shared_fini(shared);
-        return PEAL_EBAD_FIELD;
-    }
-    shared->key_count = count;
-    return PEAL_OK;
-}
-
-void peal_http_shared_fini(struct peal_http_shared *shared)
-{
-    free(shared->key_hashes);
-    *shared = (struct peal_http_shared){0};
-}
-
-bool peal_http_leaving(const struct peal_http_shared *shared)
-{
-    return shared->draining != NULL && atomic_load(shared->draining);
-}
-
-/* ---- the text of an answer --------------------------------------------------------------- */
-
-static const char *status_text(int status)
-{
-    static const struct {
-        int status;
-        const char *text;
-    } texts[] = {
-        {200, "OK"},
-        {400, "Bad Request"},
-        {401, "Unauthorized"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {409, "Conflict"},
-        {411, "Length Required"},
-        {413, "Content Too Large"},
-        {415, "Unsupported Media Type"},
-        {426, "Upgrade Required"},
-        {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {503, "Service Unavailable"},
-        {504, "Gateway Timeout"},
-        {507, "Insufficient Storage"},
-    };
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        if (texts[i].status == status) return texts[i].text;
-    return "Error";
-}
-
-struct reply {
-    int status;
-    const char *type;
-    const char *allow; /* NULL for none */
-    bool close;
-    bool page; /* carries the rules for what a page may do */
-    bool head_only;
-    uint64_t after_ms; /* with 429 and 503: when to try again; 0 = not known */
-    struct peal_span body;
-};
-
-/* In whole seconds, and never at once. */
-static uint64_t retry_after_s(const struct reply *r)
-{
-    uint64_t s = (r->after_ms + 999) / 1000;
-    return s == 0 ? 1 : s;
-}
-
-static void add_reply(struct peal_buf *out, const struct reply *r)
-{
-    peal_buf_add_format(out,
-                        "HTTP/1.1 %d %s\r\n"
-                        "Content-Type: %s\r\n"
-                        "Content-Length: %zu\r\n"
-                        "Cache-Control: no-store\r\n"
-                        "X-Content-Type-Options: nosniff\r\n",
-                        r->status, status_text(r->status), r->type, r->body.size);
-    if (r->page)
-        peal_buf_add_text(out,
-                          "Referrer-Policy: no-referrer\r\n"
-                          "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
-                          "script-src 'unsafe-inline'; connect-src 'self' ws: wss:; img-src data:; "
-                          "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n");
-    if (r->status == 401) peal_buf_add_text(out, "WWW-Authenticate: Bearer\r\n");
-    if (r->status == 426)
-        peal_buf_add_text(out, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
-    if (r->status == 429 || r->status == 503)
-        peal_buf_add_format(out, "Retry-After: %ju\r\n", (uintmax_t)retry_after_s(r));
-    if (r->allow != NULL) peal_buf_add_format(out, "Allow: %s\r\n", r->allow);
-    peal_buf_add_text(out, r->close ? "Connection: close\r\n\r\n" : "\r\n");
-    if (!r->head_only) peal_buf_add_span(out, r->body);
-}
 
 /* ---- a connection ends ------------------------------------------------------------------- */
 
@@ -304,12 +182,12 @@ static void refuse(struct http_conn *conn, const struct peal_gate_refusal *refus
     struct peal_buf out = {0};
     peal_api_add_error(&body, refusal->code, refusal->why, refusal->field, 0);
     peal_buf_add_char(&body, '\n');
-    struct reply reply = {.status = refusal->status,
-                          .type = "application/json",
-                          .allow = refusal->allow,
-                          .close = true,
-                          .body = peal_buf_span(&body)};
-    add_reply(&out, &reply);
+    struct peal_reply reply = {.status = refusal->status,
+                               .type = "application/json",
+                               .allow = refusal->allow,
+                               .close = true,
+                               .body = peal_buf_span(&body)};
+    peal_reply_add(&out, &reply);
     bool sent = !body.failed && !out.failed &&
                 send(conn->fd, out.at, out.size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)out.size;
     peal_buf_fini(&body);
@@ -390,14 +268,14 @@ static void answer_ready(void *ctx)
     const struct peal_api_answer *answer = &conn->call.answer;
     if (conn->http->closing || peal_http_leaving(conn->http->shared) || !took_exactly(conn))
         conn->gate.keep_alive = false;
-    struct reply reply = {.status = answer->status,
-                          .type = answer->type,
-                          .close = !conn->gate.keep_alive,
-                          .page = conn->gate.call == PEAL_GATE_PAGE,
-                          .head_only = conn->gate.head_only,
-                          .after_ms = answer->after_ms,
-                          .body = peal_buf_span(&answer->body)};
-    add_reply(&conn->out, &reply);
+    struct peal_reply reply = {.status = answer->status,
+                               .type = answer->type,
+                               .close = !conn->gate.keep_alive,
+                               .page = conn->gate.call == PEAL_GATE_PAGE,
+                               .head_only = conn->gate.head_only,
+                               .after_ms = answer->after_ms,
+                               .body = peal_buf_span(&answer->body)};
+    peal_reply_add(&conn->out, &reply);
     uv_poll_stop(&conn->watch);
     if (conn->out.failed) {
         conn_kill(conn);

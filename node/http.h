@@ -12,6 +12,8 @@
  *   POST /v1/publish                      receipts as in docs/PROTOCOL.md
  *   GET  /v1/inbox/{user}?before&limit&unread_only
  *   POST /v1/inbox/{user}/ack | /read     {"upto": n} | {"offsets": [..]} | {"all": true}
+ *   GET  /v1/presence?group               who is in a group
+ *   GET  /v1/users/{user}                 is somebody there
  * Browser listener, each answer closes the connection:
  *   GET  /            the demo page, in dev mode
  *   POST /dev/token   {"user": name} -> {"token": ...}, in dev mode
@@ -23,9 +25,7 @@
 
 #include <stdbool.h>
 
-#include "base/config.h"
-#include "base/err.h"
-#include "base/span.h"
+#include "node/http_shared.h"
 #include "node/hub.h"
 
 struct peal_http;
@@ -34,24 +34,6 @@ enum {
     PEAL_HTTP_CONNS_MAX = 1024,      /* per worker and listener; a backend needs a handful */
     PEAL_HTTP_BODIES_MAX = 64 << 20, /* bytes of all bodies that one worker takes in at once */
 };
-
-/* What every worker's HTTP side shares; built in main, read-only afterwards. */
-struct peal_http_shared {
-    const struct peal_config *config;
-    const _Atomic bool *ready;       /* /readyz */
-    const _Atomic bool *draining;    /* then it is not, and answers close; NULL: never */
-    struct peal_span demo_page;      /* HTML */
-    struct peal_span token_secret;   /* HS256 secret that /dev/token signs with; absent: 404 */
-    unsigned char (*key_hashes)[32]; /* SHA-256 of each API key */
-    size_t key_count;
-};
-/* Hashes the configured keys (`sha256:<hex>` are hashes already). Errors: PEAL_ENOMEM,
- * PEAL_EBAD_FIELD. */
-enum peal_err peal_http_shared_init(struct peal_http_shared *shared,
-                                    const struct peal_config *config);
-void peal_http_shared_fini(struct peal_http_shared *shared);
-/* The node is on its way out. */
-bool peal_http_leaving(const struct peal_http_shared *shared);
 
 /* uv_loop is a uv_loop_t. NULL when libwebsockets cannot start. */
 struct peal_http *peal_http_new(struct peal_hub *hub, const struct peal_http_shared *shared,

@@ -26,7 +26,7 @@ CROSSINGS = {("router", "storage/store.h")}
 
 # Third-party header (a prefix) -> the files that wrap it (fnmatch patterns of pathlib).
 WRAPPERS = {
-    "libwebsockets.h": ["node/http.c", "node/ws.c", "clients/c/*"],
+    "libwebsockets.h": ["node/http.c", "clients/c/*"],
     "zmq.h": [
         "base/bus_socket.c",
         "node/bus.c",
@@ -46,7 +46,7 @@ WRAPPERS = {
     ],
     "jansson.h": ["proto/json_check.c", "proto/token.c", "cli/*", "clients/c/*"],
     "cjose/": ["proto/token.c"],
-    "uv.h": ["node/worker.c", "node/http.c", "node/ws.c"],
+    "uv.h": ["node/worker.c", "node/http.c"],
     "yaml.h": ["base/config*.c"],
     "cyaml": ["base/config*.c"],
     "microhttpd.h": ["base/status.c"],
