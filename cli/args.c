@@ -38,6 +38,12 @@ int peal_args_next(int argc, char **argv, const struct option *options)
     return '?';
 }
 
+int peal_args_end(int argc, char **argv)
+{
+    if (argc == optind) return PEAL_EXIT_OK;
+    return peal_fail(PEAL_EXIT_USAGE, "usage", "\"%s\" is one argument too many", argv[optind]);
+}
+
 enum peal_err peal_args_number(const char *text, uint64_t min, uint64_t max, uint64_t *number)
 {
     uint64_t n = 0;

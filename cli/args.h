@@ -11,6 +11,9 @@
  * having said on stderr what is wrong. A verb starts with peal_args_start. */
 void peal_args_start(void);
 int peal_args_next(int argc, char **argv, const struct option *options);
+/* For a verb that takes nothing but options. Returns the exit code: PEAL_EXIT_USAGE, with an error
+ * printed, when anything is left. */
+int peal_args_end(int argc, char **argv);
 
 /* 90s, 250ms, 5m, 1h, 7d: a whole number above 0 with a unit, up to 36500d. Errors:
  * PEAL_EBAD_FIELD. */

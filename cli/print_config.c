@@ -54,11 +54,9 @@ static int options_read(int argc, char **argv, struct print *print)
             return PEAL_EXIT_USAGE;
         }
     }
-    if (argc > optind)
-        return peal_fail(PEAL_EXIT_USAGE, "usage", "\"%s\" is one argument too many", argv[optind]);
     if (print->defaults && (print->from.path != NULL || print->sets.count > 0))
         return peal_fail(PEAL_EXIT_USAGE, "usage", "--defaults goes without -c and --set");
-    return PEAL_EXIT_OK;
+    return peal_args_end(argc, argv);
 }
 
 static int settings_print(struct print *print)

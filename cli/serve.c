@@ -73,9 +73,7 @@ static int options_read(int argc, char **argv, struct server *s)
             return PEAL_EXIT_USAGE;
         }
     }
-    if (argc > optind)
-        return peal_fail(PEAL_EXIT_USAGE, "usage", "\"%s\" is one argument too many", argv[optind]);
-    return PEAL_EXIT_OK;
+    return peal_args_end(argc, argv);
 }
 
 static int fail(enum peal_err err, const char *why)

@@ -84,9 +84,7 @@ static int options_read(int argc, char **argv, struct sub *sub)
     if (err != PEAL_OK) return peal_fail_call(err, "There is not enough memory.");
     if (sub->user == NULL && sub->groups.count == 0)
         return peal_fail(PEAL_EXIT_USAGE, "usage", "--group or --user is needed");
-    if (argc > optind)
-        return peal_fail(PEAL_EXIT_USAGE, "usage", "\"%s\" is one argument too many", argv[optind]);
-    return PEAL_EXIT_OK;
+    return peal_args_end(argc, argv);
 }
 
 /* Appends a token that allows exactly what was asked for. */

@@ -73,9 +73,7 @@ static int options_read(int argc, char **argv, struct token *token)
     }
     if (err != PEAL_OK) return peal_fail_call(err, "There is not enough memory.");
     if (token->user == NULL) return peal_fail(PEAL_EXIT_USAGE, "usage", "--user is needed");
-    if (argc > optind)
-        return peal_fail(PEAL_EXIT_USAGE, "usage", "\"%s\" is one argument too many", argv[optind]);
-    return PEAL_EXIT_OK;
+    return peal_args_end(argc, argv);
 }
 
 /* A server would refuse a token for such a name. */
