@@ -69,7 +69,7 @@ backend nodes
     {servers}
 """
 
-FILES = 16000  # descriptors; two for each client
+FILES = 19500  # descriptors; two for each client
 
 
 def free_ports(count, address="127.0.0.1"):
@@ -105,8 +105,10 @@ class Front:
         words.update(half=FILES // 2, locations=locations)
         hosts = [(host_of(node.url), host_of(node.api_url)) for node in nodes]
         if self.kind == "nginx":
-            # A node that failed is left alone for a second; more would keep it idle when it is back.
-            lines = [f"server {web} max_fails=1 fail_timeout=1s;" for web, _ in hosts]
+            # nginx gives a node that failed one connection in each fail_timeout until one of those
+            # has ended well. WebSockets do not end: a node that is back would stay as good as
+            # idle. Refused connections cost nothing, so each of them may go to any node.
+            lines = [f"server {web} max_fails=0;" for web, _ in hosts]
             text = NGINX.format(servers="\n        ".join(lines), **words)
         else:
             # /livez is on the API listener: that is the port that is asked.
