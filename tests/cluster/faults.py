@@ -10,6 +10,7 @@ Sleeps set how long a fault lasts and when the next one comes. Nothing is waited
 
 import asyncio
 import dataclasses
+import itertools
 import random
 import time
 
@@ -127,6 +128,11 @@ async def check_counters(rig, seconds=10):
     await asyncio.to_thread(check_conservation, *rig.routers, *rig.nodes)
 
 
+def urls_of(rig):
+    """Where devices go: to the proxy where there is one."""
+    return [rig.front.url] if rig.front is not None else rig.web_urls
+
+
 # ---- F1 --------------------------------------------------------------------------------------
 
 
@@ -159,7 +165,7 @@ async def routers_killed(rig, seed, crowd, kills, long_every=10):
     Every long_every-th life lasts until the nodes have linked, so that they sync in between."""
     source = random.Random(seed)
     history = History()
-    devices = crowd.make_devices(rig.web_urls)
+    devices = crowd.make_devices(urls_of(rig))
     count = len(rig.routers)
     groups = crowd.inboxes() + crowd.rooms()
     publishers = []
@@ -190,28 +196,71 @@ async def linked(rig, seconds):
         await wait_for(200, ask, seconds, "/readyz of a node")
 
 
+def names_of_each(routers, count):
+    """count groups for each router, which owns them."""
+    names = [[] for _ in range(routers)]
+    numbers = itertools.count()
+    while any(len(mine) < count for mine in names):
+        name = f"bulk:{next(numbers)}"
+        mine = names[owner(name, routers)]
+        if len(mine) < count:
+            mine.append(name)
+    return names
+
+
+def rows_of_each(devices, routers):
+    """How many rows each router's table has to have: wanted groups, summed over the nodes."""
+    wanted = {(device.host, group) for device in devices for group in [*device.groups, device.inbox]}
+    count = [0] * routers
+    for _, group in wanted:
+        count[owner(group, routers)] += 1
+    return count
+
+
+async def tables_are(rig, rows, seconds):
+    for router, wanted in zip(rig.routers, rows, strict=True):
+        await rows_are(router, wanted, seconds)
+
+
 async def many_groups_restored(rig, seed, groups, per_device=1000):
-    """A router that is killed gets its table back from one node that holds very many groups."""
-    router, node = rig.routers[0], rig.nodes[0]
-    names = [f"bulk:{n}" for n in range(groups)]
-    random.Random(seed).shuffle(names)
-    parts = [names[at : at + per_device] for at in range(0, groups, per_device)]
-    devices = [Device(f"dev{n}", node.url, groups=part) for n, part in enumerate(parts)]
-    rows = groups + len(devices)  # with the inboxes
+    """Each router in turn is killed and gets its table back from the nodes.
+
+    Node 0 holds so many groups of each router, the other nodes hold some of the same."""
+    source = random.Random(seed)
+    count = len(rig.routers)
+    names = list(itertools.chain(*names_of_each(count, groups)))
+    source.shuffle(names)
+    parts = [(0, names[at : at + per_device]) for at in range(0, len(names), per_device)]
+    for node in range(1, len(rig.nodes)):
+        parts.append((node, source.sample(names, per_device)))
+    urls = rig.web_urls
+    devices = [Device(f"dev{n}", urls[node], groups=part) for n, (node, part) in enumerate(parts)]
+    rows = rows_of_each(devices, count)
+    figures = {"groups": len(names), "rows": sum(rows), "restored_s": 0.0, "told_s": 0.0}
     history = History()
     async with Fleet(devices, seed) as fleet:
         await fleet.wait(lambda d: all(g in d.positions for g in d.groups), 60, "have joined")
-        await rows_are(router, rows, 10)
-        await asyncio.to_thread(router.kill)
-        await asyncio.to_thread(router.start)
-        began = time.monotonic()
-        await rows_are(router, rows, 30)
-        figures = {"restored_s": round(time.monotonic() - began, 3), "rows": rows}
-        # As many rows as the node holds, and every one of them is one of those.
+        await tables_are(rig, rows, 10)
+        for number, router in enumerate(rig.routers):
+            mine = {name: None for name in names if owner(name, count) == number}
+            for device in devices:
+                mine.update({g: device.positions[g][0] for g in device.groups if g in mine})
+            await asyncio.to_thread(router.kill)
+            await asyncio.to_thread(router.start)
+            began = time.monotonic()
+            await tables_are(rig, rows, 30)
+            took = time.monotonic() - began
+            figures["restored_s"] = max(figures["restored_s"], round(took, 3))
+            # These groups are in its memory only: everybody is told that a new epoch has begun.
+            told = lambda d: all(d.positions[g][0] != mine[g] for g in d.groups if g in mine)
+            await fleet.wait(told, 30, "have been told")
+            took = time.monotonic() - began
+            figures["told_s"] = max(figures["told_s"], round(took, 3))
+        # As many rows as the nodes hold, and every one of them is one of those.
         publisher = Publisher("pub", ByHttp(rig.api_urls), history, names, batch=500)
         async with Publishers([publisher]) as running:
             outcome = await finish(fleet, running, history, figures)
-        assert len(history.acked) >= groups
+        assert len(history.acked) >= len(names)
     await check_counters(rig)
     return outcome
 
@@ -228,14 +277,14 @@ async def link_cut(rig, seed, crowd, cuts):
     """Packets between node 0 and router 0 vanish; the others go on. Needs namespaces.
 
     cuts: [(ways, seconds)]: which way at the node, and for how long; seconds None: until all
-    devices of the node have been told. Publishers are at the other node."""
+    devices of the node have been told. Publishers are at the other nodes."""
     history = History()
-    devices = crowd.make_devices(rig.web_urls)
-    count = len(rig.nodes)
-    cut_off = devices[::count]  # those of node 0
+    devices = crowd.make_devices(urls_of(rig))
     figures = {"cuts": len(cuts), "degraded_s": 0.0, "healed_s": 0.0, "refused_s": 0.0}
     async with Fleet(devices, seed) as fleet:
         await linked(rig, 10)
+        name = await name_of(rig.nodes[0])
+        cut_off = [device for device in devices if device.node == name]
         ways_in = lambda n: ByHttp(rig.api_urls[1:])
         async with Publishers(crowd.make_publishers(history, ways_in)) as publishers:
             for ways, seconds in cuts:
@@ -245,6 +294,13 @@ async def link_cut(rig, seed, crowd, cuts):
         assert dropped == [], "a cut between node and router is none of the clients' business"
     await check_counters(rig)
     return outcome
+
+
+async def name_of(node):
+    """What it calls itself in `welcome`."""
+    probe = Device("probe", node.url)
+    async with Fleet([probe]):
+        return probe.node
 
 
 async def cut_once(rig, fleet, cut_off, ways, seconds, figures, publishers):

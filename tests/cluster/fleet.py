@@ -15,7 +15,7 @@ import time
 import urllib.parse
 
 from crowd import raise_descriptors
-from history import Closed, Degraded, Gap, Joined, Message, Opened, Skip, State
+from history import Closed, Degraded, Gap, Goaway, Joined, Message, Opened, Skip, State
 from rawws import CLOSE, PING, PONG, TEXT
 from tokens import token
 
@@ -68,6 +68,12 @@ class Session(asyncio.Protocol):
     def abort(self):
         self._transport.abort()
 
+    def leave(self):
+        """The client's own farewell, as a page says it."""
+        self.code = 1000
+        self._transport.write(encode(struct.pack(">H", 1000), CLOSE))
+        self._transport.close()
+
     def say(self, **command):
         self._transport.write(encode(json.dumps(command).encode()))
 
@@ -117,7 +123,8 @@ class Session(asyncio.Protocol):
         elif opcode == PING:
             self._transport.write(encode(payload, PONG))
         elif opcode == CLOSE:
-            self.code = struct.unpack(">H", payload[:2])[0] if payload else 1005
+            if self.code == 1006:
+                self.code = struct.unpack(">H", payload[:2])[0] if payload else 1005
             self._transport.close()
         return end
 
@@ -125,15 +132,21 @@ class Session(asyncio.Protocol):
 class Device:
     """A client for as long as the run lasts, over all its connections.
 
-    user: whose inbox it has, by default of its own name. groups: joined in every hello."""
+    user: whose inbox it has, by default of its own name. groups: joined in every hello.
+    patient: it does not leave on `goaway`, but waits for the close. backoff_s: before the first
+    try that comes after one that failed, and at most; doubled by each, with jitter."""
 
-    def __init__(self, name, url, user=None, groups=()):
+    def __init__(
+        self, name, url, user=None, groups=(), patient=False, backoff_s=(BACKOFF_S, BACKOFF_MAX_S)
+    ):
         self.name = name
+        self.patient = patient
         self.groups = list(groups)
         self.events = []
         self.positions = {}  # group: [epoch, offset]
         self.degraded = False
         self.session = None
+        self.node = None  # as it calls itself
         address = urllib.parse.urlsplit(url)
         self.host = address.netloc
         self._address = address.hostname, address.port
@@ -141,6 +154,10 @@ class Device:
         self.inbox = f"user:{user or name}"
         self._ack_timer = None
         self._tries = 0
+        self._backoff_s = backoff_s
+        self._random = None
+        self._leave_timer = None
+        self._slot = None  # (first, last): when this connection is to go
 
     @property
     def open(self):
@@ -193,6 +210,7 @@ class Device:
 
     def _on_welcome(self, session, frame):
         self.session = session
+        self.node = frame["node"]
         self.degraded = False
         self.events.append(Opened(time.monotonic(), self._tries))
         self._tries = 0
@@ -209,6 +227,16 @@ class Device:
         self.degraded = frame["on"]
         self.events.append(Degraded(time.monotonic(), frame["on"]))
 
+    def _on_goaway(self, session, frame):
+        now = time.monotonic()
+        first = now + frame["in_ms"] / 1000
+        self._slot = first, first + frame["spread_ms"] / 1000
+        planned = self._random.uniform(*self._slot)
+        self.events.append(Goaway(now, planned))
+        if not self.patient:
+            loop = asyncio.get_running_loop()
+            self._leave_timer = loop.call_later(planned - now, session.leave)
+
     def _on_error(self, _, frame):
         raise AssertionError(f"{self.name} was told {frame}")
 
@@ -220,6 +248,7 @@ class Device:
         "welcome": _on_welcome,
         "state": _on_state,
         "degraded": _on_degraded,
+        "goaway": _on_goaway,
         "error": _on_error,
     }
 
@@ -242,14 +271,29 @@ class Device:
 
     async def run(self, random_source):
         """Connects, and comes back whenever the connection is gone, until cancelled."""
+        self._random = random_source
         while True:
             self._tries += 1
+            self._slot = None
             code = await self._live_once()
             if 4200 <= code < 4300:
                 continue
-            # 43xx and all others: not with everybody else at the same moment.
-            most = min(BACKOFF_MAX_S, BACKOFF_S * 2 ** min(self._tries, 10))
-            await asyncio.sleep(random_source.uniform(BACKOFF_S / 2, most))
+            if code == 1000 or 4300 <= code < 4400:
+                # In its slot, at once when that is over; without one as all others.
+                if self._slot is not None:
+                    await asyncio.sleep(self._until_slot(code))
+                    continue
+            # Not with everybody else at the same moment.
+            first, most = self._backoff_s
+            most = min(most, first * 2 ** min(self._tries, 10))
+            await asyncio.sleep(random_source.uniform(first / 2, most))
+
+    def _until_slot(self, code):
+        first, last = self._slot
+        now = time.monotonic()
+        if code == 1000 or now >= last:
+            return 0
+        return max(0, self._random.uniform(first, last) - now)
 
     async def _live_once(self):
         """One connection from its first byte to its last; returns its close code."""
@@ -264,7 +308,11 @@ class Device:
         except (OSError, asyncio.TimeoutError):
             return 1006
         finally:
-            if session is not None:
+            if self._leave_timer is not None:
+                self._leave_timer.cancel()
+                self._leave_timer = None
+            # A farewell is written before the connection ends.
+            if session is not None and session.code != 1000:
                 session.abort()
             if self.session is not None and self.session is session:
                 self.session = None
@@ -275,8 +323,9 @@ class Device:
 class Fleet:
     """async with Fleet(devices, seed): connected, and coming back, until the end."""
 
-    def __init__(self, devices, seed=1):
+    def __init__(self, devices, seed=1, connect_s=30):
         self.devices = devices
+        self._connect_s = connect_s
         self._random = random.Random(seed)
         self._tasks = []
 
@@ -287,7 +336,7 @@ class Fleet:
             for device in self.devices
         ]
         try:
-            await self.wait(lambda device: device.open, 30, "are connected")
+            await self.wait(lambda device: device.open, self._connect_s, "are connected")
         except BaseException:
             await self.__aexit__()
             raise
@@ -311,7 +360,8 @@ class Fleet:
                 names = ", ".join(device.name for device in waiting[:5])
                 raise TimeoutError(f"not all {what}: {len(waiting)}, such as {names}")
             self.check()
-            await asyncio.sleep(0.02)
+            # Looking at thousands takes milliseconds that they need themselves.
+            await asyncio.sleep(0.02 + len(waiting) / 20_000)
 
     def check(self):
         """Raises what a device found wrong with the protocol."""

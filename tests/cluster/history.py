@@ -61,8 +61,17 @@ class Opened(typing.NamedTuple):
     tries: int
 
 
+class Goaway(typing.NamedTuple):
+    """The node is about to stop; the device means to leave at `planned`."""
+
+    at: float
+    planned: float
+
+
 class Closed(typing.NamedTuple):
-    """A connection that had been welcomed is gone; 1006 when without a Close frame."""
+    """A connection that had been welcomed is gone; 1006 when without a Close frame.
+
+    1000: the device itself left in its slot."""
 
     at: float
     code: int
@@ -83,6 +92,7 @@ class Acked(typing.NamedTuple):
 class History:
     clients: dict = dataclasses.field(default_factory=dict)  # name: its events, in order
     asked: dict = dataclasses.field(default_factory=dict)  # id: group, also without an answer
+    asked_at: dict = dataclasses.field(default_factory=dict)  # id: when for the first time
     # Of one publisher and group in the order of asking: it asks for the next when one is settled.
     acked: list = dataclasses.field(default_factory=list)
 

@@ -35,12 +35,13 @@ class ByHttp:
         self._hosts = [host_of(url) for url in urls]
         self._next = first
         self._streams = None
-        self.refused = 0  # errors other than silence
+        self.unanswered = 0  # requests that were sent, and nothing came back
 
     async def ask(self, messages):
         try:
             return await asyncio.wait_for(self._exchange(messages), ANSWER_S)
         except (OSError, EOFError, asyncio.TimeoutError, asyncio.IncompleteReadError) as lost:
+            self.unanswered += self._streams is not None
             self.close()
             self._next += 1
             raise NoAnswer(str(lost)) from None
@@ -78,6 +79,7 @@ class ByDoor:
         self._endpoint = endpoint
         self._context = zmq.asyncio.Context()
         self._reqs = itertools.count(1)
+        self.unanswered = 0
         self._open()
 
     def _open(self):
@@ -96,6 +98,7 @@ class ByDoor:
                 if answer["req"] == req:  # the others are late: they were asked for again
                     return answer.get("results", [answer] * len(messages))
         except asyncio.TimeoutError:
+            self.unanswered += 1
             raise NoAnswer("the door") from None
 
     def close(self):
@@ -112,6 +115,7 @@ class Publisher:
         self.groups = groups
         self.marks = {}  # group: (epoch, offset) of the newest receipt
         self.stopping = False
+        self.refused = 0  # messages, each time an error is the answer
         self.slowest_s = 0.0  # to get a batch acknowledged, with all its retries
         self._history = history
         self._batch = min(batch, len(groups))
@@ -134,11 +138,12 @@ class Publisher:
     async def _settle(self, groups):
         """One message to each group, again and again until all are acknowledged."""
         waiting = []
+        began = time.monotonic()
         for group in groups:
             id = f"{self.name}-{next(self._numbers)}"
             self._history.asked[id] = group
+            self._history.asked_at[id] = began
             waiting.append({"group": group, "message_id": id, "data": self._payload})
-        began = time.monotonic()
         while waiting:
             try:
                 results = await self.way.ask(waiting)
@@ -155,6 +160,7 @@ class Publisher:
         """Is this message settled?"""
         if "error" in result:
             assert result["error"]["code"] in LATER, result
+            self.refused += 1
             return False
         assert result["id"] == message["message_id"], (message, result)
         assert result["group"] == message["group"], (message, result)

@@ -46,7 +46,8 @@ class Rig:
         self._stack = contextlib.ExitStack()
         self.routers = self._make_routers()
         self.nodes = [self._make("node", i, host) for i, host in enumerate(self.node_hosts)]
-        self.front = None
+        self.front = None  # the last of them
+        self._fronts = 0
 
     def _host(self):
         return self.net.add() if self.net is not None else None
@@ -90,8 +91,10 @@ class Rig:
         return self._stack.__exit__(*why)
 
     def put_in_front(self, kind, **options):
-        """nginx or haproxy, until the rig ends. Returns it; a client connects to its url."""
-        front = Front(self.directory / kind, kind, self.nodes, **options)
+        """Another nginx or haproxy, until the rig ends. Returns it; a client connects to its url."""
+        folder = self.directory / f"{kind}{self._fronts}"
+        self._fronts += 1
+        front = Front(folder, kind, self.nodes, **options)
         self._stack.enter_context(front)
         self.front = front
         return front
