@@ -10,7 +10,7 @@ import threading
 from conservation import check_conservation
 from doors import Rpc
 from leaving import END_S, config, in_background
-from movers import Movers
+from movers import Movers, most_in_a_second
 from peal import API_KEY
 
 SETTLE_S, SPREAD_S = 1, 4
@@ -85,13 +85,13 @@ class DoorPublisher(threading.Thread):
                     self.receipts.append((result, f"door {n}"))
 
 
-def check_rate(movers, moves, count):
+def check_rate(moves, count):
     """At most half as many again as on average in any second."""
     bound = math.ceil(count / SPREAD_S * 1.5)
     slots = [move.planned for move in moves if move.planned is not None]
     assert len(slots) == sum(move.native for move in moves)
-    planned = movers.most_in_a_second(slots)
-    left = movers.most_in_a_second([move.left for move in moves])
+    planned = most_in_a_second(slots)
+    left = most_in_a_second([move.left for move in moves])
     print(f"{count} leave, at most {bound} in a second: planned {planned}, really {left}")
     assert planned <= bound
     # What really happened is the machine's as well: two seconds' worth in one is too many.
@@ -161,7 +161,7 @@ def test_rolling_restart_loses_nothing_and_nobody_storms(start_cluster):
                 moves = movers.moves[first:]
                 assert len(moves) == len(here)  # each of them once, and nobody of the other node
                 assert {move.node for move in moves} == {n}
-                check_rate(movers, moves, len(here))
+                check_rate(moves, len(here))
                 codes = [move.code for move in moves if move.native]
                 assert codes.count(4301) >= len(codes) / 5  # the patient ones
                 assert codes.count(None) >= len(codes) / 5

@@ -170,6 +170,17 @@ class Mover:
             self.wrong.append(f"{group}: {at} instead of {self.positions[group]}")
 
 
+def most_in_a_second(times):
+    """How many of these times lie within one second, at most."""
+    times = sorted(times)
+    most = first = 0
+    for last, now in enumerate(times):
+        while now - times[first] >= 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
 class Movers:
     def __init__(self, urls):
         self.selector = selectors.DefaultSelector()
@@ -228,12 +239,3 @@ class Movers:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not reached: {what}")
             self.run(0.02)
-
-    def most_in_a_second(self, times):
-        times = sorted(times)
-        most = first = 0
-        for last, now in enumerate(times):
-            while now - times[first] >= 1:
-                first += 1
-            most = max(most, last - first + 1)
-        return most
