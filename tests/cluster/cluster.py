@@ -13,6 +13,7 @@ import http.server
 import json
 import pathlib
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -56,11 +57,21 @@ class Helper(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def count(text):
-    number = int(text)
-    if not 1 <= number <= 16:
-        raise argparse.ArgumentTypeError("1 to 16")
-    return number
+def number_in(least, most):
+    def read(text):
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def check_port(parser, port):
+    """Before anything is started: nginx would tell when all else runs."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as taken:
+        parser.error(f"port {port}: {taken.strerror.lower()}; --port names another, 0 any")
 
 
 def show(rig, front):
@@ -82,10 +93,16 @@ def main():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("routers", nargs="?", type=count, default=2)
-    parser.add_argument("nodes", nargs="?", type=count, default=2)
-    parser.add_argument("--port", type=int, default=8080, help="of nginx; 0: any (default: 8080)")
+    count = number_in(1, 16)
+    parser.add_argument("routers", nargs="?", type=count, default=2, help="1 to 16 (default: 2)")
+    parser.add_argument("nodes", nargs="?", type=count, default=2, help="1 to 16 (default: 2)")
+    port = number_in(0, 65535)
+    parser.add_argument("--port", type=port, default=8080, help="of nginx; 0: any (default: 8080)")
+    parser.add_argument("--only-check", action="store_true", help=argparse.SUPPRESS)  # arguments
     options = parser.parse_args()
+    check_port(parser, options.port)
+    if options.only_check:
+        return 0
 
     # Before anything is started: from here on each of them ends what was begun.
     stop = threading.Event()
