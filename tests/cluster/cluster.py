@@ -11,6 +11,7 @@ the cluster stores is in a folder that goes with it. Ctrl-C ends all of them.
 import argparse
 import http.server
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -71,7 +72,7 @@ def check_port(parser, port):
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as taken:
-        parser.error(f"port {port}: {taken.strerror.lower()}; --port names another, 0 any")
+        parser.error(f"port {port}: {os.strerror(taken.errno).lower()}; --port names another, 0 any")
 
 
 def show(rig, front):

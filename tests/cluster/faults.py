@@ -43,7 +43,8 @@ class Outcome:
         assert self.found == [], summary(self.found)
         assert "late" not in self.figures, self.figures
         for name, bound in most.items():
-            assert self.figures[name] <= bound, (name, self.figures)
+            found = self.figures[name]
+            assert found <= bound, f"{name} is {found}, not {bound} at most: {self.figures}"
 
 
 @dataclasses.dataclass
