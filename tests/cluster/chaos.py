@@ -144,7 +144,7 @@ def run(name, seed):
             folder.mkdir()  # for who removes it
             (kept / "wrong.txt").write_text(traceback.format_exc())
             print(f"FAILED  {time.monotonic() - began:6.1f} s")
-            print(f"    {wrong or type(wrong).__name__}\n    the logs are in {kept}", flush=True)
+            print(f"    {str(wrong) or type(wrong).__name__}\n    the logs are in {kept}", flush=True)
             return False
     figures = " ".join(f"{key}={value}" for key, value in outcome.figures.items())
     print(f"ok      {time.monotonic() - began:6.1f} s   {figures}", flush=True)
