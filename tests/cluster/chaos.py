@@ -139,6 +139,9 @@ def run(name, seed):
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peal-chaos-")))
         try:
             outcome = fault(folder, seed)
+        except KeyboardInterrupt:
+            print("interrupted")
+            raise
         except Exception as wrong:  # whatever it is, the next fault may hold
             kept = folder.rename(folder.with_name(folder.name + "-kept"))
             folder.mkdir()  # for who removes it
@@ -210,14 +213,14 @@ def main():
     options = read_arguments()
     if options.only_check:
         return 0
-    # As Ctrl-C: what was begun is ended in order.
+    # As Ctrl-C: what was begun is ended in order. A job in the background inherits SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     names = list(dict.fromkeys(itertools.chain(*(options.fault or [FAULTS]))))
     end = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     try:
         return 0 if run_rounds(names, options.seed, end) else 1
     except KeyboardInterrupt:
-        print("interrupted")
         return 130
 
 
