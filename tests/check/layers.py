@@ -29,6 +29,7 @@ WRAPPERS = {
     "libwebsockets.h": ["node/http.c", "clients/c/*"],
     "zmq.h": [
         "base/bus_socket.c",
+        "base/bus_wait.c",
         "node/bus.c",
         "router/ingress.c",
         "router/operator.c",
