@@ -79,6 +79,12 @@ class Space:
         os.close(self.fd)
 
 
+def enter_new_network():
+    """Moves the calling thread, for good, to a namespace in which only it and its children are."""
+    with contextlib.closing(Space()) as space:
+        _enter(space.fd)
+
+
 class Host(Space):
     """A namespace with one address on the bridge."""
 

@@ -57,7 +57,7 @@ def fill(server):
             if any("conn.closed reason=slow" in line for line in lines[seen:]):
                 break
             seen = len(lines)
-        server.wait_for("conn.closed", reason="slow", timeout=5)
+        server.wait_for("conn.closed", reason="slow")
         # The others go on as if nothing had happened.
         for more in range(n + 1, n + 11):
             publish(server, "live", more)

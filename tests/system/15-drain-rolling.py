@@ -7,11 +7,15 @@ import math
 import random
 import threading
 
+import pytest
+
 from conservation import check_conservation
 from doors import Rpc
 from leaving import END_S, config, in_background
 from movers import Movers, most_in_a_second
 from peal import API_KEY
+
+pytestmark = pytest.mark.alone
 
 SETTLE_S, SPREAD_S = 1, 4
 

@@ -7,6 +7,8 @@ import pytest
 from faults import OUTAGE_P99_S, Crowd, nodes_killed
 from rig import Rig
 
+pytestmark = pytest.mark.alone
+
 SEED = 20
 CROWD = Crowd(devices=120, publishers=4, batch=10, pause_s=0.1)
 

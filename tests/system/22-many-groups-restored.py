@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from faults import SYNC_S, many_groups_restored
 from rig import Rig
+
+pytestmark = pytest.mark.alone
 
 SEED = 22
 GROUPS = 50_000

@@ -8,6 +8,8 @@ import net
 from faults import HEALED_S, Crowd, link_cut
 from rig import Rig
 
+pytestmark = pytest.mark.alone
+
 SEED = 23
 CROWD = Crowd(devices=40, publishers=2, batch=10, pause_s=0.05)
 CUTS = [(("input", "output"), 2), (("input",), 2), (("output",), 2)]

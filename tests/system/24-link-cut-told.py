@@ -8,6 +8,8 @@ import net
 from faults import DEGRADED_S, HEALED_S, Crowd, link_cut
 from rig import Rig
 
+pytestmark = pytest.mark.alone
+
 SEED = 24
 CROWD = Crowd(devices=40, publishers=2, batch=10, pause_s=0.05)
 # So long that the kernel would pause for more than HEALED_S between two tries to connect.

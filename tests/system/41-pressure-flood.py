@@ -8,6 +8,8 @@ import pytest
 from conservation import check_conservation, wait_accepted
 from pressure import ENV, DoorFlood, HttpFlood, MemoryWatch, PushFlood, sanitized
 
+pytestmark = pytest.mark.alone
+
 FLOOD_S = 5
 KEEP = {"messages": 8192, "bytes": "1GiB"}
 CONFIG = {"groups": [{"match": "user:{id}", "durable": True, "keep": KEEP}]}

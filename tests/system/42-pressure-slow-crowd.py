@@ -14,6 +14,8 @@ from peal import wait_until
 from pressure import ENV, memory, sanitized
 from rawws import RawWebSocket
 
+pytestmark = pytest.mark.alone
+
 READERS, SLEEPERS = 950, 50
 MESSAGES, BATCH = 20000, 20  # at most; until then the kernel's buffers must be full
 SIZE = 1024

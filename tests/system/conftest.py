@@ -1,17 +1,20 @@
 """Fixtures of the system tests."""
 
+import os
+
 import pytest
 
 from peal import Peal, program
 
 
-def pytest_collection_finish(session):
+def pytest_configure():
     """One clear line instead of the same failure in every test."""
-    if any(item.path.parent.name == "system" for item in session.items):
-        try:
-            program()
-        except FileNotFoundError as missing:
-            pytest.exit(str(missing), returncode=1)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # who started this one has looked
+    try:
+        program()
+    except FileNotFoundError as missing:
+        pytest.exit(str(missing), returncode=1)
 
 
 @pytest.fixture
