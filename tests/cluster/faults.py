@@ -23,7 +23,7 @@ from publisher import ByDoor, ByHttp, Publisher, Publishers
 from slots import owner
 
 STEP_S = 0.02  # between two looks at what is waited for
-CATCH_UP_S = 20  # not a promise: who is not there then is told by the judge
+CATCH_UP_S = 60  # not a promise: who is not there then is told by the judge
 
 # From the failure matrix.
 OUTAGE_P99_S = 8

@@ -82,7 +82,7 @@ def test_push_that_has_closed_before_the_router_reads_loses_nothing(start_cluste
             for n in range(300):  # as much as the kernels take
                 push.send({"user": "ann", "data": {"n": n, "x": "x" * 1000}})
         time.sleep(3)  # longer than the beats of ZeroMQ on the router's other sockets
-    wait_accepted(router, 301, timeout=10)
+    wait_accepted(router, 301)
     assert check_conservation(router)[0]["peal_store_stored_total"] == 301
 
 
