@@ -5,6 +5,7 @@ import importlib
 import pytest
 
 from native import Native
+from peal import wait_until
 from tokens import token
 
 here = importlib.import_module("28-presence")
@@ -24,7 +25,7 @@ def test_people_of_a_killed_node_leave_after_the_grace_but_who_comes_back_stays(
     watcher, _ = here.watch(b, GROUP)
     clients = {name: Native(a.url, token(name), groups=[GROUP]) for name in ("ann", "bob", "cid")}
     told = {"watch"}
-    here.until(lambda: here.follow(watcher, told) == {"watch", *clients}, "told of all")
+    wait_until(lambda: here.follow(watcher, told) == {"watch", *clients}, "told of all")
     a.kill()
     ann = Native(b.url, token("ann"), groups=[GROUP])
     joined, left = [], []
@@ -35,7 +36,7 @@ def test_people_of_a_killed_node_leave_after_the_grace_but_who_comes_back_stays(
         left.extend(went)
         return len(left) >= 2
 
-    here.until(both_left, "told of the leaves")
+    wait_until(both_left, "told of the leaves")
     assert (joined, sorted(left)) == ([], ["bob", "cid"])
     here.wait_counts(b, GROUP, 2, 2)
     assert b.api.get("/v1/users/bob").json["online"] is False
@@ -51,7 +52,7 @@ def test_router_restart_settles_and_is_right_again_without_a_storm(cluster):
     users = [f"u{n}" for n in range(40)]
     clients = [Native((a, b)[n % 2].url, token(u), groups=[GROUP]) for n, u in enumerate(users)]
     told = {"watch"}
-    here.until(lambda: here.follow(watcher, told) == {"watch", *users}, "told of all")
+    wait_until(lambda: here.follow(watcher, told) == {"watch", *users}, "told of all")
     router.kill()
     # Who leaves meanwhile is nowhere to be told.
     for node in (a, b):
@@ -61,7 +62,7 @@ def test_router_restart_settles_and_is_right_again_without_a_storm(cluster):
     router.start()
     # The first answer of its new life says that it is not the whole truth.
     path = f"/v1/presence?group={GROUP}"
-    here.until(lambda: a.api.get(path).status == 200, "linked")
+    wait_until(lambda: a.api.get(path).status == 200, "linked")
     assert here.presence(a, GROUP)["settling"] is True
     here.wait_counts(b, GROUP, 39, 39)
     here.wait_there(a, GROUP, "watch", *users[:-2])
@@ -73,7 +74,7 @@ def test_router_restart_settles_and_is_right_again_without_a_storm(cluster):
         frames.extend(f for f in watcher.settled() if f["type"] == "presence")
         return frames and frames[-1].get("truncated")
 
-    here.until(told_at_the_end, "told that the router has settled")
+    wait_until(told_at_the_end, "told that the router has settled")
     assert (frames[-1]["users"], frames[-1]["connections"]) == (39, 39)
     assert not any("join" in f or "leave" in f for f in frames)
     # The list that came with the new life of the router said that it was not yet everybody.
