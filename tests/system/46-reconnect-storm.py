@@ -7,6 +7,8 @@ import pytest
 from rig import Rig
 from storm import BACK_S, TRIES_MEAN, Storm, nodes_cut_at_once
 
+pytestmark = pytest.mark.alone
+
 SEED = 46
 STORM = Storm(devices=300, parts=1, calm=30, heard=100)
 

@@ -8,6 +8,8 @@ from faults import Crowd
 from rig import Rig
 from rolling import EXIT_S, nodes_restarted
 
+pytestmark = pytest.mark.alone
+
 SEED = 47
 CROWD = Crowd(devices=90, publishers=2, batch=10, pause_s=0.1)
 SPREAD_S = 2
