@@ -38,9 +38,10 @@ enum state { STATE_FREE, STATE_CONNECTING, STATE_UPGRADING, STATE_JOINING, STATE
 struct conn {
     int fd;
     uint8_t state;
-    bool idle;       /* stays open: not one of the handshakes of `shake` */
-    uint32_t number; /* of the connection in the whole run */
-    uint32_t joined; /* groups so far */
+    bool idle;         /* stays open: not one of the handshakes of `shake` */
+    uint32_t number;   /* of the connection in the whole run */
+    uint32_t joined;   /* groups so far */
+    uint64_t asked_ns; /* when the upgrade was sent */
     struct peal_frames frames;
     struct peal_buf head; /* the answer to the upgrade, until it is complete */
 };
@@ -217,6 +218,7 @@ static void conn_on_connected(struct crowd *crowd, struct conn *conn)
         return;
     }
     conn->state = STATE_UPGRADING;
+    conn->asked_ns = peal_meter_now_ns();
     conn_upgrade(crowd, conn);
 }
 
@@ -339,7 +341,11 @@ static void conn_on_stamp(struct crowd *crowd, struct conn *conn, const struct p
         size_t place = (size_t)crowd->which * (mask + 1) + (event->stamp.index & mask);
         atomic_fetch_add_explicit(&crowd->board->passed[place], 1, memory_order_relaxed);
     }
-    peal_hist_add(&tally->latency, now_ns - event->stamp.sent_ns);
+    /* What was stored long ago: how long one waits for the first of it. */
+    if (plan->verb != PEAL_VERB_DRAIN)
+        peal_hist_add(&tally->latency, now_ns - event->stamp.sent_ns);
+    else if (first)
+        peal_hist_add(&tally->latency, now_ns - conn->asked_ns);
     peal_tick_add(&tally->delivered, 1);
     atomic_store_explicit(&tally->last_ns, now_ns, memory_order_relaxed);
 }

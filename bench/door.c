@@ -10,6 +10,7 @@
 #include <zmq.h>
 
 #include "base/bus_socket.h"
+#include "bench/answer.h"
 #include "bench/httpdoor.h"
 
 enum { DOOR_CALLS_MAX = 256, TIMEOUT_MS = 10000, ZMQ_BUFFER = 1024 * 1024 };
@@ -159,32 +160,6 @@ static void add_record(struct peal_buf *out, struct peal_span group, struct peal
 
 /* ---- Answers of the acknowledged door ----------------------------------------------------- */
 
-static const msgpack_object *field_find(const msgpack_object *map, const char *name)
-{
-    if (map->type != MSGPACK_OBJECT_MAP) return NULL;
-    for (uint32_t i = 0; i < map->via.map.size; i++) {
-        const msgpack_object_kv *pair = &map->via.map.ptr[i];
-        if (pair->key.type == MSGPACK_OBJECT_STR &&
-            peal_span_is(peal_span_make(pair->key.via.str.ptr, pair->key.via.str.size), name))
-            return &pair->val;
-    }
-    return NULL;
-}
-
-/* {"req":n,"results":[receipt]}, where a receipt with `error` is a refusal, or {"req","error"}. */
-static bool answer_is_yes(const char *at, size_t size)
-{
-    msgpack_unpacked unpacked;
-    size_t offset = 0;
-    msgpack_unpacked_init(&unpacked);
-    bool yes = msgpack_unpack_next(&unpacked, at, size, &offset) == MSGPACK_UNPACK_SUCCESS;
-    const msgpack_object *results = yes ? field_find(&unpacked.data, "results") : NULL;
-    yes = results != NULL && results->type == MSGPACK_OBJECT_ARRAY &&
-          results->via.array.size == 1 && field_find(&results->via.array.ptr[0], "error") == NULL;
-    msgpack_unpacked_destroy(&unpacked);
-    return yes;
-}
-
 /* Takes one answer. PEAL_EAGAIN when none is there and nobody waits for it. */
 static enum peal_err rpc_take(struct peal_door *door, bool wait)
 {
@@ -198,7 +173,9 @@ static enum peal_err rpc_take(struct peal_door *door, bool wait)
                     why == EAGAIN ? "no answer" : zmq_strerror(why));
     }
     door->under_way--;
-    if (!answer_is_yes(zmq_msg_data(&answer), zmq_msg_size(&answer))) {
+    struct peal_answer said;
+    if (!peal_answer_read(peal_span_make(zmq_msg_data(&answer), zmq_msg_size(&answer)), &said) ||
+        !said.taken) {
         door->refused++;
         snprintf(door->why, sizeof(door->why), "rpc door: refused");
     }

@@ -56,6 +56,16 @@ static bool run_shake(struct peal_run *run)
     return peal_run_mark(run, &run->after) && good && peal_run_read_pss(run);
 }
 
+/* Nobody publishes; the handshakes belong to it. */
+static bool run_drain(struct peal_run *run)
+{
+    if (!peal_run_wait_idle(run) || !peal_run_mark(run, &run->before)) return false;
+    run->measured = true;
+    run->expected = (uint64_t)run->plan->connections * run->plan->stored;
+    bool good = peal_run_connect(run, run->plan->connections) && peal_run_wait_delivered(run);
+    return peal_run_mark(run, &run->after) && good && peal_run_read_pss(run);
+}
+
 static int print(const struct peal_run *run)
 {
     struct peal_buf out = {0};
@@ -81,6 +91,8 @@ int main(int argc, char **argv)
             run_hold(&run, &traffic);
         else if (plan.verb == PEAL_VERB_SHAKE)
             run_shake(&run);
+        else if (plan.verb == PEAL_VERB_DRAIN)
+            run_drain(&run);
         else
             run_traffic(&run, &traffic);
     }

@@ -1,6 +1,7 @@
 #include "bench/meter.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -33,18 +34,34 @@ bool peal_meter_alive(pid_t pid)
     return end != NULL && end[1] == ' ' && end[2] != 'Z' && end[2] != 'X';
 }
 
+/* The number behind `name` in a file of /proc, in KiB there. */
+static bool field_read(const char *path, const char *name, uint64_t *out)
+{
+    char line[256];
+    size_t size = strlen(name);
+    bool found = false;
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return false;
+    while (!found && fgets(line, sizeof(line), file) != NULL) {
+        char *end;
+        if (strncmp(line, name, size) != 0) continue;
+        *out = strtoull(line + size, &end, 10) * 1024;
+        found = end != line + size;
+    }
+    fclose(file);
+    return found;
+}
+
 bool peal_meter_pss(pid_t pid, uint64_t *out)
 {
     char path[64];
-    char line[256];
-    unsigned long long kib;
-    bool found = false;
     snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
-    FILE *file = fopen(path, "re");
-    if (file == NULL) return false;
-    while (!found && fgets(line, sizeof(line), file) != NULL)
-        found = sscanf(line, "Pss: %llu kB", &kib) == 1;
-    fclose(file);
-    if (found) *out = kib * 1024;
-    return found;
+    return field_read(path, "Pss:", out);
+}
+
+bool peal_meter_anonymous(pid_t pid, uint64_t *out)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    return field_read(path, "RssAnon:", out);
 }

@@ -14,4 +14,7 @@ bool peal_meter_alive(pid_t pid);
 /* Proportional set size in bytes. False when it cannot be read. */
 bool peal_meter_pss(pid_t pid, uint64_t *out);
 
+/* Bytes of a process that are in no file: heap and stacks. False when it cannot be read. */
+bool peal_meter_anonymous(pid_t pid, uint64_t *out);
+
 #endif

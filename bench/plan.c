@@ -20,6 +20,8 @@ static const char usage[] =
     "  random  --rate R | --window W, --count N each message to a group at random (--seed)\n"
     "  hold    --steps 1000,15000               connects up to each step and reads the memory\n"
     "  shake   --count N --concurrency C        connect, join, close, beside --base M idle ones\n"
+    "  drain   --stored N                       connects; each one gets N messages that wait for "
+    "it\n"
     "\n"
     "Members:\n"
     "  --target floor|raw|native   how they speak\n"
@@ -72,6 +74,7 @@ enum option_key {
     OPT_CONCURRENCY,
     OPT_BASE,
     OPT_STEPS,
+    OPT_STORED,
     OPT_PID,
     OPT_HELP
 };
@@ -104,6 +107,7 @@ static const struct option options[] = {
     {"concurrency", required_argument, NULL, OPT_CONCURRENCY},
     {"base", required_argument, NULL, OPT_BASE},
     {"steps", required_argument, NULL, OPT_STEPS},
+    {"stored", required_argument, NULL, OPT_STORED},
     {"pid", required_argument, NULL, OPT_PID},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
@@ -270,6 +274,8 @@ static bool option_read(struct peal_plan *plan, enum option_key key, char *text)
         return count_read(text, 1000000, &plan->base);
     case OPT_STEPS:
         return steps_read(plan, text);
+    case OPT_STORED:
+        return count_read(text, 1000000, &plan->stored);
     case OPT_PID:
         return pid_read(plan, text);
     case OPT_HELP:
@@ -311,6 +317,10 @@ static int plan_check(struct peal_plan *plan)
         if (plan->count == 0) return refuse("--count is needed");
         plan->connections = plan->base;
         break;
+    case PEAL_VERB_DRAIN:
+        if (plan->stored == 0) return refuse("--stored is needed");
+        if (closed_loop) return refuse("drain has no window");
+        break;
     }
     if (plan->verb <= PEAL_VERB_RANDOM && plan->door == PEAL_DOOR_NONE)
         return refuse("--door is needed");
@@ -334,7 +344,8 @@ static int plan_check(struct peal_plan *plan)
 
 int peal_plan_read(struct peal_plan *plan, int argc, char **argv)
 {
-    static const char *const verbs[] = {"fanout", "flood", "random", "hold", "shake", NULL};
+    static const char *const verbs[] = {"fanout", "flood", "random", "hold",
+                                        "shake",  "drain", NULL};
     *plan = (struct peal_plan){.prefix = "g",
                                .connections = 1,
                                .groups = 1,
@@ -351,7 +362,8 @@ int peal_plan_read(struct peal_plan *plan, int argc, char **argv)
         exit(0);
     }
     int verb = argc < 2 ? -1 : word_find(verbs, argv[1]);
-    if (verb < 0) return refuse("the first argument is fanout, flood, random, hold or shake");
+    if (verb < 0)
+        return refuse("the first argument is fanout, flood, random, hold, shake or drain");
     plan->verb = (enum peal_verb)verb;
     plan->verb_name = verbs[verb];
 

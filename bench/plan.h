@@ -23,7 +23,8 @@ enum peal_verb {
     PEAL_VERB_FLOOD,
     PEAL_VERB_RANDOM,
     PEAL_VERB_HOLD,
-    PEAL_VERB_SHAKE
+    PEAL_VERB_SHAKE,
+    PEAL_VERB_DRAIN
 };
 
 enum peal_target { PEAL_TARGET_FLOOR, PEAL_TARGET_RAW, PEAL_TARGET_NATIVE };
@@ -71,6 +72,7 @@ struct peal_plan {
     uint64_t seed;
     uint32_t concurrency;
     uint32_t base;
+    uint32_t stored; /* drain: messages that each connection is to get */
     uint32_t steps[PEAL_PLAN_STEPS_MAX];
     uint32_t step_count;
 

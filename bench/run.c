@@ -136,6 +136,22 @@ bool peal_run_wait_idle(struct peal_run *run)
     }
 }
 
+bool peal_run_wait_delivered(struct peal_run *run)
+{
+    uint64_t seen = 0;
+    uint64_t moved_ms = peal_clock_mono_ms();
+    for (;;) {
+        uint64_t delivered = peal_run_sum(run, delivered);
+        uint64_t now_ms = peal_clock_mono_ms();
+        if (delivered >= run->expected) return true;
+        if (!peal_run_check(run)) return false;
+        if (delivered != seen) moved_ms = now_ms;
+        seen = delivered;
+        if (now_ms - moved_ms > PEAL_RUN_QUIET_MS) return true;
+        sleep_ms(1);
+    }
+}
+
 bool peal_run_read_pss(struct peal_run *run)
 {
     uint32_t step = run->pss_count;

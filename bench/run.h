@@ -59,6 +59,8 @@ bool peal_run_check(struct peal_run *run);
 bool peal_run_connect(struct peal_run *run, uint32_t count);
 /* Waits until nothing has come for 300 ms and the servers used less than 1 % of it. */
 bool peal_run_wait_idle(struct peal_run *run);
+/* Waits until all that is expected was delivered, or nothing comes any more. */
+bool peal_run_wait_delivered(struct peal_run *run);
 /* Reads all CPU clocks; *out stays as it is when one cannot be read. */
 bool peal_run_mark(struct peal_run *run, struct peal_run_mark *out);
 /* Reads the memory of the servers, as that of the connections there are now. */

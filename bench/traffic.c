@@ -259,22 +259,6 @@ static bool closed_loop(struct peal_traffic *traffic, bool *quiet)
     return flush(traffic);
 }
 
-static bool wait_for_all(struct peal_run *run)
-{
-    uint64_t seen = 0;
-    uint64_t moved_ns = peal_meter_now_ns();
-    for (;;) {
-        uint64_t delivered = peal_run_sum(run, delivered);
-        uint64_t now_ns = peal_meter_now_ns();
-        if (delivered >= run->expected) return true;
-        if (!peal_run_check(run)) return false;
-        if (delivered != seen) moved_ns = now_ns;
-        seen = delivered;
-        if (now_ns - moved_ns > PEAL_RUN_QUIET_MS * 1000000ULL) return true;
-        sleep_until(now_ns + POLL_NS);
-    }
-}
-
 bool peal_traffic_measure(struct peal_traffic *traffic)
 {
     struct peal_run *run = traffic->run;
@@ -289,7 +273,7 @@ bool peal_traffic_measure(struct peal_traffic *traffic)
         good = open_loop(traffic, plan->count, 1);
     else
         good = open_loop(traffic, (uint64_t)(plan->rate * plan->seconds + 0.5), plan->burst);
-    if (good && !quiet) good = wait_for_all(run);
+    if (good && !quiet) good = peal_run_wait_delivered(run);
     good = peal_run_mark(run, &run->after) && good;
     if (!good) return false;
     return settle(traffic);
