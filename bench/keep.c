@@ -83,12 +83,14 @@ static bool mark_take(struct keep *keep, struct mark *out)
     return peal_meter_cpu_ns(getpid(), &out->self) || fail(keep, "no own CPU clock");
 }
 
-/* What is allocated for operations under way, and then used again, is there once some thousand
- * messages have passed: what grows from then on grows by messages. */
+/* What is allocated for operations and commits, and then used again, is there once a quarter of the
+ * messages has passed: what grows from then on grows by messages. */
 static void memory_look(struct keep *keep, uint64_t now_ns)
 {
     uint64_t bytes;
-    if (!keep->plan->into->in_process || keep->answers < MEMORY_WARM) return;
+    if (!keep->plan->into->in_process || keep->answers < MEMORY_WARM ||
+        keep->answers < keep->plan->preload / 4)
+        return;
     if (keep->memory_before != 0 && now_ns - keep->memory_ns < MEMORY_NS) return;
     keep->memory_ns = now_ns;
     if (!peal_meter_anonymous(getpid(), &bytes)) return;
@@ -233,6 +235,20 @@ static uint32_t slowest_second(const struct keep *keep)
     return least == UINT32_MAX ? 0 : least;
 }
 
+/* {"<pid>": bytes} of what the servers have in no file. */
+static void add_memory(struct peal_buf *out, const struct keep *keep)
+{
+    peal_figure_key(out, "anonymous");
+    peal_buf_add_char(out, '{');
+    for (uint32_t i = 0; i < keep->plan->pid_count; i++) {
+        char name[16];
+        uint64_t bytes;
+        snprintf(name, sizeof(name), "%d", (int)keep->plan->pids[i]);
+        if (peal_meter_anonymous(keep->plan->pids[i], &bytes)) peal_figure_count(out, name, bytes);
+    }
+    peal_buf_add_char(out, '}');
+}
+
 static void add_measured(struct peal_buf *out, const struct keep *keep)
 {
     double seconds = (double)(keep->last_ns - keep->before.now) / 1e9;
@@ -253,6 +269,7 @@ static void add_measured(struct peal_buf *out, const struct keep *keep)
     peal_figure_real(out, "publisher_busy", peal_figure_ratio(publisher, seconds));
     if (keep->sink.reopen_s > 0) peal_figure_real(out, "reopen_s", keep->sink.reopen_s);
     peal_figure_latency(out, &keep->latency);
+    if (keep->plan->pid_count > 0) add_memory(out, keep);
 }
 
 static int print(const struct keep *keep, bool good)

@@ -80,6 +80,11 @@ class Process:
         text = self._stderr.read_text(encoding="utf-8", errors="backslashreplace")
         return "\n".join(text.splitlines()[-lines:])
 
+    def kill(self):
+        """SIGKILL, as of a machine that has no memory left."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
     def end(self, stop_s=STOP_S):
         """SIGTERM, then SIGKILL for what is left of the group. Ended already: does nothing.
 

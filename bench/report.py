@@ -47,7 +47,7 @@ def ratio(value):
 def limit(row, value):
     if value is None:
         return "-"
-    return ratio(value) if row.is_ratio else f"{value:,.0f}"
+    return ratio(value) if row.is_ratio or value < 10 else f"{value:,.0f}"
 
 
 def row_number(row, value):
@@ -73,15 +73,19 @@ def median(values):
 COLUMNS = (
     ("CPU µs", "cpu_us_per_delivery", 1, median),
     ("CPU µs", "cpu_us_per_handshake", 1, median),
+    ("CPU µs", "cpu_us_per_message", 1, median),
     ("p50 µs", "latency_us.p50", 1, median),
     ("p99 µs", "latency_us.p99", 1, median),
+    ("p99.9 µs", "latency_us.p999", 1, median),
     ("max µs", "latency_us.max", 1, max),
     ("per s", "per_second", 1, median),
+    ("slowest s", "slowest_second", 1, min),
     ("lost", "lost", 1, total),
     ("busy %", "server_busy", 100, median),
     ("clients %", "client_busy", 100, median),
     ("publisher %", "publisher_busy", 100, median),
     ("PSS MiB", "memory", 1 / 2**20, median),
+    ("anon MiB", "anonymous", 1 / 2**20, median),
     ("B/conn", "memory_per_connection", 1, median),
     # What should not be: these columns are there only when it was.
     ("told", "gap_messages", 1, fault),
@@ -90,6 +94,7 @@ COLUMNS = (
     ("strange", "strange", 1, fault),
     ("closed", "closed", 1, fault),
     ("refused", "refused", 1, fault),
+    ("miscounted", "miscounted", 1, fault),
 )
 
 
@@ -98,6 +103,7 @@ def table(scenario, rounds):
     parts = ["", f"{scenario.name}: {scenario.title}; rounds: {len(rounds)}", ""]
     parts += aligned(row_lines(scenario, rounds)) + [""]
     parts += aligned(subject_lines(scenario, rounds))
+    parts += counter_lines(scenario, rounds)
     limits = load_limits(scenario, rounds)
     if limits:
         parts += ["", f"  the load was the limit: {'; '.join(limits)}"]
@@ -149,6 +155,19 @@ def subject_lines(scenario, rounds):
             columns.append([title] + cells)
     names = [""] + [subject.name for subject in scenario.subjects]
     return [list(line) for line in zip(names, *columns)]
+
+
+def counter_lines(scenario, rounds):
+    """What the store counted, in the median of the rounds, of the subjects that are asked."""
+    lines = []
+    for subject in scenario.subjects:
+        runs = [round_.get(subject.name, {}).get("counters", {}) for round_ in rounds]
+        names = sorted(set().union(*runs))
+        medians = {name: median([run.get(name) for run in runs]) for name in names}
+        shown = [f"{name} {value:,.0f}" for name, value in medians.items() if value]
+        if shown:
+            lines += ["", f"  store of {subject.name}: {', '.join(shown)}"]
+    return lines
 
 
 LOAD_BUSY_MAX = 0.9  # of a core, for one process of the load

@@ -29,9 +29,29 @@ def memory(run):
     return sum(last(value) for value in run["pss"].values())
 
 
+def anonymous(run):
+    """Bytes of all server processes that are in no file."""
+    return sum(run["anonymous"].values())
+
+
 def first_to_last(run):
     """µs between the first and the last delivery: of one message, or at the worst of several."""
     return run["latency_us"]["max"] - run["latency_us"]["min"]
+
+
+def cpu_per_message(run):
+    """µs; in traffic of peal-load that is about messages, each has one receiver."""
+    return run["cpu_us_per_message" if "cpu_us_per_message" in run else "cpu_us_per_delivery"]
+
+
+def time_per_message(run):
+    """µs of wall time."""
+    return 1e6 / run["per_second"]
+
+
+def open_s(run):
+    """From the start of the program until what was published first has its receipt."""
+    return run["ready_s"] + run["latency_us"]["max"] / 1e6
 
 
 def last(value):
@@ -43,7 +63,11 @@ def last(value):
 COMPUTED = {
     "memory_per_connection": memory_per_connection,
     "memory": memory,
+    "anonymous": anonymous,
     "first_to_last": first_to_last,
+    "cpu_per_message": cpu_per_message,
+    "time_per_message": time_per_message,
+    "open_s": open_s,
 }
 
 
@@ -57,7 +81,7 @@ def figure(run, metric):
             value = value[key]
         value = float(value)
         return value if math.isfinite(value) else None
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
         return None
 
 
@@ -67,7 +91,7 @@ def quotient(above, below):
 
 
 # No scenario is meant to overload anything, so none of these may happen in any.
-FAULTS = ("lost", "closed", "strange", "disorder", "duplicates", "refused")
+FAULTS = ("lost", "closed", "strange", "disorder", "duplicates", "refused", "miscounted")
 
 
 def is_faulty(run):

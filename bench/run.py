@@ -3,13 +3,16 @@
 import argparse
 import collections
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
+import json
 import os
 import pathlib
 import re
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +41,14 @@ def arguments(argv):
     parser.add_argument("--pairs", type=positive, help=f"rounds of each scenario ({PAIRS})")
     parser.add_argument("--quick", action="store_true", help=f"{PAIRS_QUICK} rounds, shorter loads")
     parser.add_argument("--workers", type=positive, default=WORKERS, help="threads of Peal (1)")
+    parser.add_argument(
+        "--set",
+        type=assignment,
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="another value for an option, in all loads that have it: users, preload, seconds ...",
+    )
     parser.add_argument("--peal", type=pathlib.Path, metavar="PATH", help="another program peal")
     parser.add_argument(
         "--versus", type=pathlib.Path, metavar="PATH", help="compare with this peal, not the floor"
@@ -47,7 +58,7 @@ def arguments(argv):
         type=pathlib.Path,
         metavar="DIR",
         default=ROOT / "build/release",
-        help="where peal, peal-floor and peal-load are (build/release)",
+        help="where peal, peal-floor, peal-load and peal-keep are (build/release)",
     )
     parser.add_argument(
         "--results",
@@ -69,6 +80,13 @@ def positive(text):
     return number
 
 
+def assignment(text):
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise ValueError
+    return name.replace("-", "_"), value
+
+
 # ---- Rounds ---------------------------------------------------------------------------------
 
 
@@ -84,12 +102,15 @@ class Bench:
         self.quick = args.quick
         self.workers = args.workers
         self.lock = args.lock
+        self.sets = args.set
         self.folder = folder
+        self.fills = {}  # what was stored: (its folder, figures)
 
     @staticmethod
     def program_set(peal, folder):
-        programs = servers.Programs(peal, folder / "peal-floor", folder / "peal-load")
-        for path in (programs.peal, programs.floor, programs.load):
+        others = (folder / f"peal-{name}" for name in ("floor", "load", "keep"))
+        programs = servers.Programs(peal, *others)
+        for path in dataclasses.astuple(programs):
             if not os.access(path, os.X_OK):
                 raise ProcessError(f"there is no program {path}")
         return programs
@@ -110,7 +131,7 @@ class Bench:
         return runs
 
     def run(self, subject, runs):
-        options = subject.load.chosen(self.quick)
+        options = subject.load.chosen(self.quick, self.sets)
         if subject.rate_of:
             of, share = subject.rate_of
             reached = results.figure(runs[of], "per_second")
@@ -119,11 +140,34 @@ class Bench:
             options = {**options, "rate": max(1, round(share * reached))}
         programs = self.programs[subject.program]
         settings = {"workers": self.workers, **subject.settings}
+        more = {}
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            if subject.stored:
+                more["fill"] = self.fill(subject.stored, programs, settings, folder)
+            began = time.monotonic()
             with servers.start(subject.server, programs, folder, settings) as server:
+                more["ready_s"] = time.monotonic() - began
                 figures = load.run(programs, server, subject, options, folder)
+                if subject.counters:
+                    more["counters"] = load.counters(server)
         notes = [figures["note"]] if "note" in figures else []
-        return {**figures, "notes": notes + server.notes}
+        return {**figures, **more, "notes": notes + server.notes}
+
+    def fill(self, stored, programs, settings, folder):
+        """Brings what is to be stored to the folder of a run; it is made only once."""
+        options = stored.load.chosen(self.quick, self.sets)
+        key = json.dumps([options, settings, stored.killed], sort_keys=True)
+        if key not in self.fills:
+            place = pathlib.Path(self.folder) / f"fill-{len(self.fills)}"
+            place.mkdir()
+            figures = load.fill(programs, settings, stored, options, place)
+            self.fills[key] = (place, figures)
+        place, figures = self.fills[key]
+        to = servers.data_folder(folder)
+        subprocess.run(["cp", "-r", servers.data_folder(place), to], check=True)
+        # The disk has nothing else to do when the run begins.
+        subprocess.run(["sync", *(path for path in to.rglob("*") if path.is_file())], check=True)
+        return figures
 
 
 # An absolute path, without its last part.
@@ -205,6 +249,7 @@ def record(args, bench, measured):
         "source": results.source(ROOT),
         "programs": {name: describe(p.peal) for name, p in bench.programs.items()},
         "quick": args.quick,
+        "set": dict(args.set),
         "workers": args.workers,
         "scenarios": [report.kept(scenario, rounds) for scenario, rounds in measured],
     }

@@ -11,18 +11,33 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """A verb of peal-load and its options, underscores for dashes."""
+    """A verb of peal-load and its options, underscores for dashes; of peal-keep without a verb."""
 
     verb: str
     options: dict
     quick: dict  # what is different with --quick
+    deadline_s: int = 150  # with connecting, warming up and draining
 
-    def chosen(self, quick):
-        return {**self.options, **(self.quick if quick else {})}
+    def chosen(self, quick, sets=()):
+        """sets: {option: value} of the command line, for those options that the load has."""
+        chosen = {**self.options, **(self.quick if quick else {})}
+        return {**chosen, **{name: value for name, value in dict(sets).items() if name in chosen}}
 
 
 def load(verb, quick, **options):
     return Load(verb, options, quick)
+
+
+def keep(quick, deadline_s=150, **options):
+    return Load("", options, quick, deadline_s)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fill:
+    """What is in the store before the server starts: so many messages of so many users."""
+
+    load: Load
+    killed: bool = False  # who stored it had no time to close anything
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +45,22 @@ class Subject:
     """One server under one load."""
 
     name: str
-    server: str  # dev, 1x1, curve, send, coal: see servers.py
+    server: str  # dev, 1x1, curve, send, coal, redis ...: see servers.py
     load: Load
-    target: str  # how connections speak: raw, native, floor
+    target: str = ""  # how connections speak: raw, native, floor; peal-keep has none
     door: str = "push"  # where messages enter
     path: str = ""
     token: bool = False  # each connection names a user by a token
     settings: dict = dataclasses.field(default_factory=dict)  # of Peal's configuration
     rate_of: tuple = ()  # (subject, share): the rate is this share of what that one reached
     program: str = "peal"  # or "versus", the second one of an A/B test
+    stored: Fill | None = None
+    counters: bool = False  # what the store counted is kept and shown
 
     @property
     def is_floor(self):
-        return self.server in ("send", "coal")
+        """Whether the program peal is not in it, so that no other one can take its place."""
+        return self.server in ("send", "coal", "redis", "file", "store")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +98,14 @@ METRICS = {
     "latency_us.p99": ("p99 latency", "µs"),
     "memory_per_connection": ("memory per connection", "B"),
     "memory": ("memory of all server processes", "B"),
+    "anonymous": ("memory that is in no file", "B"),
     "first_to_last": ("first to last delivery", "µs"),
+    "cpu_per_message": ("CPU per message", "µs"),
+    "time_per_message": ("time per message", "µs"),
+    "latency_us.p999": ("p99.9 latency", "µs"),
+    "latency_us.max": ("max latency", "µs"),
+    "open_s": ("start to first receipt", "s"),
+    "fill.memory_per_message": ("memory of the store per message", "B"),
 }
 
 
@@ -249,6 +274,196 @@ def curve():
     )
 
 
+# ---- Inboxes: stored first -------------------------------------------------------------------
+
+
+def inbox_groups(settled):
+    """The rules for groups, with inboxes large enough that nothing has to go for want of room."""
+    keep_all = {"messages": 8192, "bytes": "64MiB", "settled": settled}
+    return {
+        "groups": [
+            {"match": "user:{id}", "durable": True, "keep": keep_all},
+            {"match": "*", "history": {"messages": 100, "age": "5m"}, "join": "anyone"},
+        ]
+    }
+
+
+KEPT = inbox_groups("1h")
+GONE_WHEN_ACKED = inbox_groups("0s")
+
+
+def by_door(load, name="peal", **options):
+    return Subject(name, "dev", load, **{"settings": KEPT, **options})
+
+
+def redis(load, name="redis RPUSH"):
+    return Subject(name, "redis", load)
+
+
+def append(load):
+    return Subject("append + fdatasync", "file", load)
+
+
+def store_alone(load, name="store alone", settings=None, **options):
+    """Nothing around the store: peal-keep has it in its own process."""
+    return Subject(name, "store", load, settings=settings or KEPT, **options)
+
+
+def cost(subject, base=None, **limits):
+    return Row("cpu_per_message", subject, base, **limits)
+
+
+def time_of(subject, base=None, **limits):
+    return Row("time_per_message", subject, base, **limits)
+
+
+def at_least(rate):
+    """A least rate as a limit of time, since less is better in all rows: as a share of the base's
+    rate, or in messages per µs."""
+    return 1 / rate
+
+
+def store_many():
+    work = keep({"seconds": 1.5}, users=500, window=256, seconds=4)
+    streams = keep({"seconds": 1.5}, users=500, window=256, seconds=4, redis="xadd")
+    return Scenario(
+        "D1",
+        "500 absent users, acknowledged door, 256 messages under way",
+        (
+            by_door(work),
+            redis(work),
+            redis(streams, "redis XADD"),
+            store_alone(work),
+            append(work),
+        ),
+        (
+            time_of("peal", "redis RPUSH", must=at_least(1.0)),
+            cost("peal", must=4),
+            cost("peal", "redis RPUSH"),
+            time_of("peal", "redis XADD"),
+            time_of("store alone", "redis RPUSH"),
+            cost("store alone"),
+            time_of("peal", "append + fdatasync"),
+        ),
+    )
+
+
+def store_one():
+    work = keep({"seconds": 1}, users=500, window=1, seconds=3)
+    return Scenario(
+        "D1-one",
+        "500 absent users, acknowledged door, one message at a time",
+        (by_door(work), append(work), redis(work)),
+        (
+            time_of("peal", "append + fdatasync", must=at_least(0.7)),
+            time_of("redis RPUSH", "append + fdatasync"),
+            p99("peal", "append + fdatasync"),
+        ),
+    )
+
+
+def reconnect():
+    users, each = 10000, 100
+    work = load(
+        "drain",
+        {"connections": 2000, "groups": 2000},
+        connections=users,
+        groups=users,
+        stored=each,
+        prefix="user:u",
+    )
+    fill = Fill(
+        keep({"users": 2000, "preload": 2000 * each}, 3600, users=users, preload=users * each)
+    )
+    inbox = raw(work, "peal", path="/inbox", token=True, settings=KEPT, stored=fill)
+    return Scenario(
+        "D2",
+        "10,000 users (quick: 2,000) come back to 100 stored messages each, which they ack; "
+        "latency: from the request to the first message",
+        (inbox,),
+        (time_of("peal", must=at_least(0.3)), p99("peal", must=100000), cost("peal")),
+    )
+
+
+def deliver():
+    alone = keep({"seconds": 1.5}, users=500, window=256, seconds=4)
+    online = load(
+        "random",
+        {"count": 40000},
+        connections=500,
+        groups=500,
+        window=256,
+        count=150000,
+        prefix="user:u",
+    )
+    return Scenario(
+        "D3",
+        "500 users online: stored, delivered, acked; beside the same users absent",
+        (
+            raw(
+                online,
+                "online",
+                path="/inbox",
+                token=True,
+                door="rpc",
+                settings=GONE_WHEN_ACKED,
+                counters=True,
+            ),
+            by_door(alone, "absent", settings=GONE_WHEN_ACKED, counters=True),
+        ),
+        (cost("online", "absent", must=1.5), cost("online"), cost("absent"), p99("online")),
+    )
+
+
+def millions():
+    """The figures of the table are those of the full size; --set has others."""
+    few = {"users": 20000, "preload": 100000}
+    fill = Fill(keep(few, 3600, users=1000000, preload=10000000))
+    short = {"users": 20000, "seconds": 3}
+    sizes = {"users": 1000000, "window": 256, "seconds": 60}
+    acked = keep(short, 1800, **sizes, acked=90, check=1)
+    none_acked = keep(short, 1800, **sizes, check=1)
+    through_door = keep(short, 1800, **sizes)
+    beside = keep({**short, **few}, 1800, **sizes, preload=10000000)
+    return Scenario(
+        "D4",
+        "10 M messages of 1 M users are stored (quick: 100,000 of 20,000); 60 s (3 s) more, the "
+        "store alone",
+        (
+            store_alone(acked, "90 % acked", GONE_WHEN_ACKED, stored=fill),
+            redis(beside),
+            store_alone(none_acked, "none acked", GONE_WHEN_ACKED, stored=fill),
+            by_door(through_door, "none acked, by door", settings=GONE_WHEN_ACKED, stored=fill),
+        ),
+        (
+            time_of("90 % acked", "redis RPUSH", must=at_least(0.6)),
+            Row("latency_us.p999", "90 % acked", must=25000),
+            Row("latency_us.max", "90 % acked", must=100000),
+            cost("90 % acked"),
+            time_of("none acked", must=at_least(0.1)),
+            cost("none acked"),
+            time_of("none acked, by door"),
+            Row("fill.memory_per_message", "none acked", must=40),
+        ),
+    )
+
+
+def reopen():
+    few = {"users": 20000, "preload": 100000}
+    fill = Fill(keep(few, 3600, users=1000000, preload=10000000), killed=True)
+    first = keep({"users": 20000}, users=1000000, window=1, count=1)
+    return Scenario(
+        "D5",
+        "10 M messages of 1 M users (quick: 100,000 of 20,000), kill -9, then the first receipt",
+        (by_door(first, stored=fill),),
+        (
+            Row("open_s", "peal", must=5),
+            Row("fill.memory_per_message", "peal", must=40),
+            Row("anonymous", "peal"),
+        ),
+    )
+
+
 def inboxes():
     def work(**more):
         return load(
@@ -262,18 +477,21 @@ def inboxes():
         )
 
     stored = work(prefix="user:u")  # the user of connection i is u<i>
+    inbox = {"path": "/inbox", "token": True}
     return Scenario(
-        "U1-durable",
-        "5,000 users, each with an inbox, at random: on disk before it is sent",
+        "U2",
+        "5,000 users, each with an inbox, at random: on disk before it is sent, acked after",
         (
-            raw(stored, "inbox", path="/inbox", token=True),
-            raw(work(), "not durable"),
+            raw(stored, "router + node", server="1x1", **inbox),
             floor(work(), "send"),
+            raw(stored, "embedded", **inbox),
+            raw(work(), "not durable", server="1x1"),
         ),
         (
-            cpu("inbox", "floor send"),
-            cpu("inbox", "not durable"),
-            p99("inbox"),
+            cpu("router + node", "floor send", must=2.0),
+            cpu("router + node", "not durable"),
+            cpu("embedded", "floor send"),
+            p99("router + node"),
         ),
     )
 
@@ -466,6 +684,12 @@ SCENARIOS = (
     ),
     users(),
     curve(),
+    store_many(),
+    store_one(),
+    reconnect(),
+    deliver(),
+    millions(),
+    reopen(),
     inboxes(),
     memory_shared(),
     memory_own(),

@@ -4,19 +4,22 @@
         server.pids["peal"], server.addresses, server.endpoints["push"]
 
 `dev` is Peal in one process, `4x8` are four routers and eight nodes, each a process, and `curve` is
-`1x1` with CURVE; `send` and `coal` are the floor in its two modes (bench/floor.c). Ports are
-chosen by the kernel.
+`1x1` with CURVE; `send` and `coal` are the floor in its two modes (bench/floor.c). `redis`
+syncs its append-only file before it answers. `store` and `file` are no servers: peal-keep has them
+in its own process. Ports are chosen by the kernel.
 """
 
 import contextlib
 import dataclasses
 import json
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
+import time
 
-from process import STOP_S, Process, ProcessError
+from process import DEADLINE_S, STOP_S, Process, ProcessError
 
 API_KEY = "key-of-the-benchmarks"
 SECRET = "secret-of-the-benchmarks-32-bytes-long"
@@ -48,6 +51,7 @@ class Programs:
     peal: pathlib.Path
     floor: pathlib.Path
     load: pathlib.Path
+    keep: pathlib.Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Server:
     addresses: list  # HOST:PORT for browsers, of each node
     endpoints: dict  # door: where it is; push: of each router, in order
     secure: tuple = ()  # options of peal-load for a ZeroMQ door with CURVE
+    into: tuple = ()  # options of peal-keep: where messages are put
     notes: list = dataclasses.field(default_factory=list)  # complete when it has ended
 
 
@@ -77,6 +82,13 @@ def start(kind, programs, folder, settings, stop_s=STOP_S):
             server = start_curve(programs, run, folder, settings)
         elif kind in ("send", "coal"):
             server = start_floor(programs, run, kind)
+        elif kind == "redis":
+            server = start_redis(run, folder)
+        elif kind == "file":
+            server = Server({}, [], {}, into=("--into", "file", "--folder", folder))
+        elif kind == "store":
+            config = write_config(folder, "dev", settings)
+            server = Server({}, [], {}, into=("--into", "store", "--config", config))
         else:
             sizes = [int(size) for size in kind.split("x")]
             server = start_cluster(programs, run, folder, settings, *sizes)
@@ -88,7 +100,8 @@ def start(kind, programs, folder, settings, stop_s=STOP_S):
 def start_dev(programs, run, folder, settings):
     peal = run("peal", programs.peal, "dev", "-c", write_config(folder, "dev", settings))
     web, api, doors = read_addresses(peal, has_doors=True)
-    return Server({"peal": peal.pid}, [web], endpoints(api, [doors]))
+    into = ("--into", "door", "--endpoint", doors["rpc"])
+    return Server({"peal": peal.pid}, [web], endpoints(api, [doors]), into=into)
 
 
 def start_cluster(programs, run, folder, settings, router_count, node_count):
@@ -157,6 +170,46 @@ def start_floor(programs, run, mode):
     ports = json.loads(floor.line("{"))
     publish = f"tcp://127.0.0.1:{ports['publish_port']}"
     return Server({"floor": floor.pid}, [f"127.0.0.1:{ports['port']}"], {"floor": [publish]})
+
+
+def start_redis(run, folder):
+    """Everything that is off here would only cost redis something."""
+    if shutil.which("redis-server") is None:
+        raise ProcessError("there is no redis-server; it is the Debian package redis-server")
+    ((port,),) = free_ports(1, 1)
+    options = {
+        "--bind": "127.0.0.1",
+        "--port": port,
+        "--dir": folder,
+        "--logfile": "redis.log",
+        "--save": "",
+        "--appendonly": "yes",
+        "--appendfsync": "always",
+        "--auto-aof-rewrite-percentage": 0,
+    }
+    words = [word for pair in options.items() for word in pair]
+    redis = run("redis", "redis-server", *words)
+    deadline = time.monotonic() + DEADLINE_S
+    while not redis_answers(port):
+        if redis.code is not None or time.monotonic() > deadline:
+            raise ProcessError(f"redis: does not answer\n{redis.told()}")
+        time.sleep(0.01)
+    endpoint = f"tcp://127.0.0.1:{port}"
+    return Server({"redis": redis.pid}, [], {}, into=("--into", "redis", "--endpoint", endpoint))
+
+
+def redis_answers(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def data_folder(folder):
+    """Where `dev` and `store` have their store."""
+    return pathlib.Path(folder) / "dev-data"
 
 
 def write_config(folder, name, settings):

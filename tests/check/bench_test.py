@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import run as driver
 import scenarios
 import servers
 from peal import ROOT
-from scenarios import Row, Scenario, floor, load, raw
+from scenarios import Row, Scenario, floor, keep, load, raw
 
 CPU = "cpu_us_per_delivery"
 
@@ -60,7 +61,7 @@ def test_rounds_that_failed_do_not_count():
 
 
 @pytest.mark.parametrize(
-    "fault", ["lost", "closed", "strange", "disorder", "duplicates", "refused"]
+    "fault", ["lost", "closed", "strange", "disorder", "duplicates", "refused", "miscounted"]
 )
 @pytest.mark.parametrize("subject", ["raw", "floor", "small"])
 def test_round_with_a_fault_in_any_run_of_a_row_gives_it_no_figure(fault, subject):
@@ -80,6 +81,15 @@ def test_round_with_a_fault_elsewhere_keeps_the_figure_of_a_row():
 @pytest.mark.parametrize("below", [0, None, float("nan")])
 def test_ratio_to_nothing_is_no_figure(below):
     assert results.row_value(Row(CPU, "raw", "floor"), rounds((1, below))[0]) is None
+
+
+def test_messages_cost_the_same_by_whatever_counted_them():
+    kept, delivered = {"cpu_us_per_message": 3}, {CPU: 5}
+    assert [results.figure(r, "cpu_per_message") for r in (kept, delivered, {})] == [3, 5, None]
+    assert results.figure({"per_second": 200000}, "time_per_message") == 5
+    assert results.figure({"per_second": 0}, "time_per_message") is None
+    started = {"ready_s": 1.5, "latency_us": {"max": 500000}}
+    assert results.figure(started, "open_s") == 2
 
 
 def test_figures_are_found_by_path_and_memory_is_summed_over_processes():
@@ -180,6 +190,22 @@ def test_quick_replaces_only_what_it_names():
     assert work.chosen(quick=False) == {"rate": 20, "seconds": 3}
 
 
+def test_set_replaces_only_what_a_load_has_and_goes_before_quick():
+    work = keep({"users": 2}, users=100, seconds=60)
+    assert work.chosen(True, [("users", "7"), ("window", "1")]) == {"users": "7", "seconds": 60}
+    assert work.chosen(False, [("seconds", "3")]) == {"users": 100, "seconds": "3"}
+
+
+def test_least_rate_is_the_longest_time():
+    row = scenarios.time_of("peal", must=scenarios.at_least(0.3))
+    figures = {"peal": {"per_second": 300001}}
+    spread = results.Spread.of([results.row_value(row, figures)])
+    assert results.verdict(row, spread, 1) == results.MET
+    figures["peal"]["per_second"] = 299000
+    spread = results.Spread.of([results.row_value(row, figures)])
+    assert results.verdict(row, spread, 1) == results.MISSED
+
+
 # ---- Table and plot -------------------------------------------------------------------------
 
 WORK = load("fanout", {}, connections=1)
@@ -266,6 +292,14 @@ def test_table_says_nothing_of_a_load_that_had_time_left_or_is_in_no_row():
     figures = {"raw": run(1, client_busy=0.9), "other": run(1, client_busy=1)}
     assert "the load was the limit" not in report.table(scenario, [figures])
     assert "the load was the limit" not in report.table(scenario, [{"raw": {"error": "no"}}])
+
+
+def test_table_shows_what_the_store_counted_where_it_was_asked():
+    measured = rounds((1, 1), (1, 1), (1, 1))
+    for round_, stored in zip(measured, (10, 4000, 3000)):
+        round_["raw"]["counters"] = {"stored": stored, "settled": 0}
+    assert "\n  store of raw: stored 3,000" in report.table(SCENARIO, measured)
+    assert "store of" not in report.table(SCENARIO, rounds((1, 1)))
 
 
 def test_plot_is_wellformed_and_draws_rows_with_a_ratio_or_a_must():
@@ -365,11 +399,34 @@ print(json.dumps({
 """
 
 
+KEEP = r"""#!/usr/bin/python3
+import json, os, pathlib, signal, sys
+here = pathlib.Path(__file__).parent
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+data = None
+if "--config" in options:
+    data = pathlib.Path(json.load(open(options["--config"]))["data"])
+    data.mkdir(exist_ok=True)
+    options["found"] = sorted(path.name for path in data.iterdir())
+    (data / f"by-{os.getpid()}").touch()
+open(here / "keeps", "a").write(json.dumps(options) + "\n")
+open(here / "pids", "a").write(f"{os.getpid()}\n")
+print(json.dumps({
+    "per_second": 200000 if options["--into"] == "door" else 100000, "memory_per_message": 7,
+    "cpu_us_per_message": 3, "lost": 0, "latency_us": {"p50": 1, "p99": 2, "p999": 3, "max": 4},
+    "anonymous": {options.get("--pid"): 5},
+}), flush=True)
+while options.get("--stay") == "1":
+    signal.pause()
+"""
+
+
 @pytest.fixture
 def programs(tmp_path):
     folder = tmp_path / "programs"
     folder.mkdir()
-    for name, text in (("peal", SERVER), ("peal-floor", SERVER), ("peal-load", LOAD)):
+    names = {"peal": SERVER, "peal-floor": SERVER, "peal-load": LOAD, "peal-keep": KEEP}
+    for name, text in names.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     return folder
@@ -510,9 +567,9 @@ def test_rounds_that_are_left_out_count_as_asked_for():
 
 
 def test_bench_refuses_figures_of_messages_that_nobody_was_to_get(programs):
-    code, _, err = finish(bench(programs, "U1-durable", "--pairs", 1, EXPECTED="4"))
+    code, _, err = finish(bench(programs, "U2", "--pairs", 1, EXPECTED="4"))
     assert code == 1
-    assert "U1-durable: inbox: not every message had one receiver" in err
+    assert "U2: router + node: not every message had one receiver" in err
 
 
 def test_bench_tells_when_a_server_does_not_end_well(programs):
@@ -523,11 +580,51 @@ def test_bench_tells_when_a_server_does_not_end_well(programs):
 
 def test_bench_notes_a_server_that_does_not_stop_and_keeps_the_figures(programs, monkeypatch):
     monkeypatch.setenv("DEAF", "1")
-    found = servers.Programs(*(programs / name for name in ("peal", "peal-floor", "peal-load")))
+    names = ("peal", "peal-floor", "peal-load", "peal-keep")
+    found = servers.Programs(*(programs / name for name in names))
     with servers.start("dev", found, programs, {}, stop_s=0.1) as server:
         pass
     assert server.notes == ["peal did not stop within 0.1 s and was killed"]
     check_ended(programs)
+
+
+def test_bench_stores_once_what_each_run_begins_with(programs):
+    code, out, err = finish(bench(programs, "D5", "--pairs", 2, "--set", "preload=9"))
+    assert (code, err) == (0, "")
+    fill, *runs = lines_of(programs, "keeps")
+    assert (fill["--into"], fill["--preload"], fill["--stay"], fill["found"]) == (
+        "store",
+        "9",
+        "1",
+        [],
+    )
+    # By the door of a server whose folder has what the one that was killed left.
+    assert [(run["--into"], run["--count"]) for run in runs] == [("door", "1")] * 2
+    configs = [config for _, config in lines_of(programs, "configs")]
+    assert len({config["data"] for config in configs}) == 2
+    assert re.search(r"memory of the store per message +B +7\.00 ", out)
+    record = json.loads(stored(programs))
+    assert record["set"] == {"preload": "9"}
+    assert record["scenarios"][0]["runs"][1]["peal"]["anonymous"] == {"peal": 5}
+    check_ended(programs)
+
+
+def test_bench_gives_peal_keep_the_store_that_was_filled(programs, tmp_path):
+    tools = tmp_path / "tools"  # all that there is, and so no redis-server
+    tools.mkdir()
+    for name in ("cp", "git", "setpriv", "sync"):
+        (tools / name).symlink_to(shutil.which(name))
+    code, _, err = finish(bench(programs, "D4", "--pairs", 1, "--quick", PATH=str(tools)))
+    keeps = lines_of(programs, "keeps")
+    fills = [one for one in keeps if "--preload" in one]
+    alone = [one for one in keeps if one["--into"] == "store" and "--preload" not in one]
+    assert [one["--stay"] for one in fills] == ["0"]
+    assert [one["--acked"] for one in alone if "--acked" in one] == ["90"]
+    # Both begin with what was stored, and not with what the other one added.
+    assert len(alone) == 2 and len(alone[0]["found"]) == 1
+    assert alone[0]["found"] == alone[1]["found"]
+    assert code == 1
+    assert "there is no redis-server; it is the Debian package redis-server" in err
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
