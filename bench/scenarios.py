@@ -419,7 +419,7 @@ def millions():
     """The figures of the table are those of the full size; --set has others."""
     few = {"users": 20000, "preload": 100000}
     fill = Fill(keep(few, 3600, users=1000000, preload=10000000))
-    short = {"users": 20000, "seconds": 3}
+    short = {"users": 20000, "seconds": 2}
     sizes = {"users": 1000000, "window": 256, "seconds": 60}
     acked = keep(short, 1800, **sizes, acked=90, check=1)
     none_acked = keep(short, 1800, **sizes, check=1)
@@ -427,7 +427,7 @@ def millions():
     beside = keep({**short, **few}, 1800, **sizes, preload=10000000)
     return Scenario(
         "D4",
-        "10 M messages of 1 M users are stored (quick: 100,000 of 20,000); 60 s (3 s) more, the "
+        "10 M messages of 1 M users are stored (quick: 100,000 of 20,000); 60 s (2 s) more, the "
         "store alone",
         (
             store_alone(acked, "90 % acked", GONE_WHEN_ACKED, stored=fill),
