@@ -1,10 +1,15 @@
 #include "storage/batch.h"
 
+#include <string.h>
+
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "proto/envelope.h"
 #include "proto/group.h"
+#include "proto/wire.h"
+#include "storage/entry.h"
 #include "storage/moving.h"
 
 /* ---- the numbers in meta ---------------------------------------------------------------- */
@@ -44,47 +49,70 @@ enum peal_err peal_blob_put(struct peal_txn *txn, const char *name, struct peal_
 
 /* ---- transaction ------------------------------------------------------------------------ */
 
-enum peal_err peal_batch_init(struct peal_batch *batch, struct peal_db *db,
+enum {
+    QUIET_MS = 10000,          /* after a piece of a slot was exported retention waits that long */
+    LOG_RECORDS_MAX = 4 << 20, /* not settled */
+    IDS_HOLD = 1 << 18,        /* records of the log that may stay for nothing but their ids */
+};
+
+enum peal_err peal_batch_init(struct peal_batch *batch, struct peal_db *log, struct peal_db *inbox,
                               const struct peal_config *config, uint64_t generation, uint64_t boot)
 {
-    *batch = (struct peal_batch){.db = db, .boot = boot};
-    batch->ids = (struct peal_ids){
-        .txn = &batch->txn, .age_ms = config->dedup.age_ms, .count_max = config->dedup.ids};
-    return peal_heads_init(&batch->heads, generation);
+    *batch = (struct peal_batch){
+        .log = log, .inbox = inbox, .boot = boot, .bytes_max = config->store.max};
+    enum peal_err err = peal_ids_init(&batch->ids, config->dedup.age_ms, config->dedup.ids);
+    return err == PEAL_OK ? peal_heads_init(&batch->heads, inbox, generation) : err;
 }
 
 void peal_batch_fini(struct peal_batch *batch)
 {
     peal_heads_fini(&batch->heads);
+    peal_ids_fini(&batch->ids);
 }
 
-/* What is in the file by its own count and not by ours: the two are there to be compared. */
-static void count_present(struct peal_batch *batch, uint64_t present)
+/* Messages that are kept, by the count of the file and what the log has beyond it. */
+static void count_present(struct peal_batch *batch)
 {
-    if (!batch->counted) peal_count(PEAL_M_FOUND, (int64_t)present);
-    batch->counted = true;
-    peal_count(PEAL_M_PRESENT, (int64_t)(present - batch->present));
+    int64_t present = (int64_t)batch->inbox_entries + batch->heads.unmoved;
+    peal_count(PEAL_M_PRESENT, present - batch->present);
     batch->present = present;
+}
+
+/* Bytes of the log that the inbox has not. */
+static uint64_t bytes_waiting(const struct peal_batch *batch)
+{
+    uint64_t there = batch->append + 1 - batch->trimmed;
+    uint64_t waiting = batch->append - batch->moved;
+    if (waiting >= there) return batch->log_bytes;
+    return (uint64_t)((double)batch->log_bytes * (double)waiting / (double)there);
+}
+
+/* By so much the inbox may have to grow for what is in the log. */
+static uint64_t bytes_to_move(const struct peal_batch *batch)
+{
+    uint64_t waiting = bytes_waiting(batch);
+    return waiting > batch->inbox_room ? waiting - batch->inbox_room : 0;
 }
 
 enum peal_err peal_batch_begin(struct peal_batch *batch, uint64_t now_ms)
 {
     /* After a failed commit only questions are answered. */
-    enum peal_err err = peal_txn_begin(&batch->txn, batch->db, !peal_db_failed(batch->db));
+    enum peal_err err = peal_txn_begin(&batch->txn, batch->log, !peal_db_failed(batch->log));
     if (err != PEAL_OK) return err;
     peal_heads_begin(&batch->heads, &batch->txn);
-    batch->now_ms = batch->ids.now_ms = now_ms;
-    batch->ids.wrote = false;
-    batch->ids.corrupt = 0;
+    batch->now_ms = now_ms;
+    batch->append = batch->seq;
     batch->wrote = false;
-    batch->disk_low = peal_db_disk_low(batch->db);
-    if (!batch->counted) count_present(batch, peal_txn_entries(&batch->txn, PEAL_TREE_MESSAGE));
+    batch->dropping = 0;
+    batch->ids_renewed = 0;
+    batch->disk_low = peal_db_disk_low(batch->log, bytes_to_move(batch));
     return PEAL_OK;
 }
 
 void peal_batch_drop(struct peal_batch *batch)
 {
-    peal_heads_end(&batch->heads);
+    peal_heads_rollback(&batch->heads);
+    peal_ids_rollback(&batch->ids);
     peal_txn_abort(&batch->txn);
 }
 
@@ -108,13 +136,18 @@ static enum peal_err owner_check(struct peal_batch *batch)
     if (err == PEAL_OK && owner == batch->boot) return PEAL_OK;
     peal_log(PEAL_LOG_ERROR, "store.owner_changed", "mine=%llx found=%llx",
              (unsigned long long)batch->boot, (unsigned long long)owner);
-    peal_db_fail(batch->db);
+    peal_db_fail(batch->log);
     return PEAL_EIO;
 }
 
 bool peal_batch_dirty(const struct peal_batch *batch)
 {
-    return batch->wrote || batch->ids.wrote || peal_heads_dirty(&batch->heads);
+    return batch->wrote || batch->append > batch->seq;
+}
+
+bool peal_batch_full(const struct peal_batch *batch)
+{
+    return batch->dropping != 0; /* what comes behind has to see it */
 }
 
 enum peal_err peal_batch_finish(struct peal_batch *batch)
@@ -123,83 +156,188 @@ enum peal_err peal_batch_finish(struct peal_batch *batch)
         peal_batch_drop(batch);
         return PEAL_OK;
     }
-    enum peal_err err = peal_heads_write(&batch->heads);
-    if (err == PEAL_OK) err = owner_check(batch);
-    uint64_t present = peal_txn_entries(&batch->txn, PEAL_TREE_MESSAGE);
+    enum peal_err err = owner_check(batch);
+    uint64_t bytes = peal_txn_bytes_used(&batch->txn);
     if (err == PEAL_OK) err = peal_txn_commit(&batch->txn);
-    if (err == PEAL_OK) {
-        count_present(batch, present);
-        peal_count(PEAL_M_COMMITS, 1);
-        count_tally(&batch->heads.tally);
-        peal_count(PEAL_M_CORRUPT, batch->ids.corrupt);
+    if (err != PEAL_OK) {
+        peal_batch_drop(batch);
+        return err;
     }
-    peal_batch_drop(batch);
-    return err;
+    batch->seq = batch->append;
+    batch->log_bytes = bytes;
+    peal_ids_commit(&batch->ids);
+    peal_ids_renewed(&batch->ids, batch->ids_renewed, batch->ids_renewed_at);
+    peal_heads_commit(&batch->heads);
+    if (batch->dropping != 0) {
+        uint16_t slot = (uint16_t)(batch->dropping - 1);
+        int64_t before = batch->heads.unmoved;
+        peal_heads_drop_slot(&batch->heads, slot, batch->dropping_seq);
+        batch->heads.tally.moved_out += before - batch->heads.unmoved;
+    }
+    peal_count(PEAL_M_COMMITS, 1);
+    count_tally(&batch->heads.tally);
+    count_present(batch);
+    return PEAL_OK;
 }
 
-/* ---- applying one operation ------------------------------------------------------------- */
+/* ---- room ------------------------------------------------------------------------------- */
 
-/* In this section a returned error dooms the transaction; op->err is the answer otherwise. */
-
-static void answer_head(struct peal_store_op *op, const struct peal_head *head)
+/* What is in the inbox already is in the log for a while longer: it counts once. */
+uint64_t peal_batch_bytes(const struct peal_batch *batch)
 {
-    const struct peal_inbox *inbox = &head->inbox;
-    op->epoch = inbox->epoch;
-    op->offset = inbox->next - 1;
-    op->first = inbox->first;
-    op->unread = head->marks ? peal_inbox_unread(inbox) : 0;
-    op->rev = inbox->rev;
+    return batch->inbox_bytes + bytes_waiting(batch);
 }
 
 static bool room_left(struct peal_batch *batch)
 {
-    uint64_t max = peal_db_bytes_max(batch->db);
-    uint64_t used = peal_txn_bytes_used(&batch->txn);
-    if (used > max - max / 10) return false;
+    uint64_t max = batch->bytes_max;
+    batch->log_bytes = peal_txn_bytes_used(&batch->txn);
+    /* What was full has to get some room before it takes anything again. */
+    batch->full = peal_batch_bytes(batch) > max - max / 10 - (batch->full ? max / 50 : 0);
+    if (batch->full) return false;
     if (!batch->disk_low) return true;
-    /* The file may not grow; what was settled and removed has left room inside of it. */
+    /* The files may not grow; what was removed has left room inside of them. A part of it is for
+     * marks, which are what makes more. */
     uint64_t file = peal_txn_bytes_file(&batch->txn);
-    return used <= file - file / 10;
+    return batch->log_bytes <= file - file / 4 && bytes_to_move(batch) == 0;
+}
+
+bool peal_batch_short_of_room(const struct peal_batch *batch)
+{
+    return batch->disk_low || peal_batch_bytes(batch) > batch->bytes_max / 4 * 3 ||
+           batch->log_bytes > batch->bytes_max / 8;
+}
+
+bool peal_batch_log_long(const struct peal_batch *batch)
+{
+    return batch->seq - batch->moved >= LOG_RECORDS_MAX || batch->log_bytes > batch->bytes_max / 3;
+}
+
+int peal_batch_slow(const struct peal_batch *batch, int most)
+{
+    uint64_t waiting = batch->seq - batch->moved;
+    uint64_t from = LOG_RECORDS_MAX / 4 * 3;
+    if (waiting < from) return 0;
+    return (int)((waiting - from) * (uint64_t)most / (LOG_RECORDS_MAX - from));
+}
+
+/* ---- records ---------------------------------------------------------------------------- */
+
+/* In what follows a returned error dooms the transaction; op->err is the answer otherwise. */
+
+static enum peal_err append(struct peal_batch *batch, const struct peal_entry *entry)
+{
+    char at[PEAL_KEY_ENTRY];
+    struct peal_span key = {at, sizeof at};
+    char *value;
+    peal_key_entry(at, batch->append + 1);
+    size_t size = peal_entry_size(entry);
+    enum peal_err err = peal_txn_append(&batch->txn, PEAL_TREE_LOG, key, size, &value);
+    if (err != PEAL_OK) return err;
+    size_t took = peal_entry_encode(key, entry, value);
+    PEAL_ASSERT(took == size);
+    batch->append++;
+    return PEAL_OK;
+}
+
+/* The record of what was done to a head that was touched: with the numbers that it has now. */
+static enum peal_err append_head(struct peal_batch *batch, struct peal_head *head,
+                                 struct peal_entry *entry)
+{
+    const struct peal_buf *holes = &batch->heads.holes;
+    peal_heads_number(&batch->heads, head);
+    head->inbox.n.ver++;
+    entry->group = peal_head_name(head);
+    entry->numbers = head->inbox.n;
+    entry->holes = (const uint64_t *)(const void *)holes->at;
+    entry->hole_count = holes->size / sizeof(uint64_t);
+    enum peal_err err = append(batch, entry);
+    batch->heads.holes.size = 0;
+    batch->slot_seq[head->slot] = batch->append;
+    return err;
+}
+
+/* 53 bits, like the generation: some clients keep numbers as doubles. */
+static uint64_t epoch_new(void)
+{
+    return (peal_random_u64() >> 11) | 1;
+}
+
+/* The record of a head was damaged in the inbox: the group begins anew. */
+static enum peal_err replace_damaged(struct peal_batch *batch, struct peal_head *head)
+{
+    char quoted[256];
+    if (!batch->txn.write) return PEAL_ECORRUPT;
+    batch->heads.tally.corrupt++;
+    peal_log(PEAL_LOG_ERROR, "store.head_damaged", "group=%s",
+             peal_log_quote(peal_head_name(head), quoted, sizeof quoted));
+    enum peal_err err = peal_heads_touch(&batch->heads, head);
+    if (err != PEAL_OK) return err;
+    peal_heads_reset(&batch->heads, head, epoch_new(), 0);
+    return append_head(batch, head, &(struct peal_entry){.kind = PEAL_ENTRY_EPOCH});
+}
+
+static enum peal_err get(struct peal_batch *batch, struct peal_span group, struct peal_head **out)
+{
+    enum peal_err err = peal_heads_get(&batch->heads, group, out);
+    return err == PEAL_ECORRUPT ? replace_damaged(batch, *out) : err;
+}
+
+/* ---- applying one operation ------------------------------------------------------------- */
+
+static void answer_head(struct peal_store_op *op, const struct peal_head *head)
+{
+    const struct peal_inbox *inbox = &head->inbox;
+    op->epoch = inbox->n.epoch;
+    op->offset = inbox->n.next - 1;
+    op->first = inbox->n.first;
+    op->unread = head->marks ? peal_inbox_unread(inbox) : 0;
+    op->rev = inbox->n.rev;
 }
 
 /* The envelope with the number that the message will get. */
 static struct peal_bytes *encode_numbered(const struct peal_head *head, struct peal_envelope *env)
 {
     struct peal_buf buf = {0};
-    env->epoch = head->inbox.epoch;
-    env->offset = head->inbox.next;
+    env->epoch = head->inbox.n.epoch;
+    env->offset = head->inbox.n.next;
     peal_envelope_encode(env, &buf);
     struct peal_bytes *bytes = buf.failed ? NULL : peal_bytes_new(buf.at, buf.size);
     peal_buf_fini(&buf);
     return bytes;
 }
 
-static enum peal_err write_message(struct peal_batch *batch, struct peal_head *head,
-                                   const struct peal_envelope *env, struct peal_span encoded)
+static enum peal_err put_message(struct peal_batch *batch, struct peal_head *head,
+                                 const struct peal_envelope *env, struct peal_span encoded)
 {
-    char at[PEAL_KEY_MESSAGE];
-    struct peal_span key = {at, sizeof at};
-    struct peal_record record = {.stored_ms = batch->now_ms, .envelope = encoded};
+    struct peal_entry entry = {.kind = PEAL_ENTRY_PUT,
+                               .offset = env->offset,
+                               .stored_ms = batch->now_ms,
+                               .envelope = encoded};
     if (env->ttl_ms != 0)
-        record.expires_ms = env->ttl_ms > UINT64_MAX - env->ts_ms ? 0 : env->ts_ms + env->ttl_ms;
-    char *value;
-    peal_key_message(at, head->slot, head->inbox.gid, env->offset);
-    enum peal_err err = peal_txn_reserve(&batch->txn, PEAL_TREE_MESSAGE, key,
-                                         PEAL_RECORD_MESSAGE + encoded.size, &value);
-    if (err != PEAL_OK) return err;
-    peal_record_encode(key, &record, value);
-    uint64_t offset = peal_inbox_add(&head->inbox, encoded.size, batch->now_ms, record.expires_ms);
+        entry.expires_ms = env->ttl_ms > UINT64_MAX - env->ts_ms ? 0 : env->ts_ms + env->ttl_ms;
+    uint64_t offset = peal_inbox_add(&head->inbox, encoded.size, batch->now_ms, entry.expires_ms);
     PEAL_ASSERT(offset == env->offset);
-    head->dirty = true;
+    enum peal_err err = peal_heads_place(&batch->heads, head, offset, batch->append + 1);
+    if (err == PEAL_OK) err = append_head(batch, head, &entry);
     batch->heads.tally.stored++;
-    return PEAL_OK;
+    return err;
+}
+
+static enum peal_err remember(struct peal_batch *batch, const char key[PEAL_KEY_ID], uint64_t epoch,
+                              uint64_t offset, uint64_t stored_ms)
+{
+    struct peal_id id = {
+        .epoch = epoch, .offset = offset, .stored_ms = stored_ms, .seq = batch->append};
+    memcpy(id.key, key, sizeof id.key);
+    return peal_ids_add(&batch->ids, &id);
 }
 
 static enum peal_err apply_put(struct peal_batch *batch, struct peal_store_op *op,
                                struct peal_head *head)
 {
     struct peal_envelope env;
-    char id[PEAL_KEY_ID];
+    char key[PEAL_KEY_ID];
     if (peal_envelope_decode(op->message, &env) != PEAL_OK ||
         !peal_span_equal(env.group, op->group) || env.id.size > PEAL_MESSAGE_ID_MAX) {
         op->err = PEAL_EBAD_MESSAGE;
@@ -207,14 +345,13 @@ static enum peal_err apply_put(struct peal_batch *batch, struct peal_store_op *o
     }
     bool dedup = env.flags & PEAL_MSG_ID_GIVEN && env.id.size > 0;
     if (dedup) {
-        struct peal_id_record first;
-        peal_key_id(id, op->group, env.id);
-        enum peal_err err = peal_ids_find(&batch->ids, id, &op->duplicate, &first);
-        if (err != PEAL_OK) return err;
-        if (op->duplicate) {
+        peal_key_id(key, op->group, env.id);
+        const struct peal_id *first = peal_ids_find(&batch->ids, key, batch->now_ms);
+        if (first != NULL) {
             answer_head(op, head);
-            op->epoch = first.epoch;
-            op->offset = first.offset;
+            op->duplicate = true;
+            op->epoch = first->epoch;
+            op->offset = first->offset;
             return PEAL_OK;
         }
     }
@@ -222,17 +359,16 @@ static enum peal_err apply_put(struct peal_batch *batch, struct peal_store_op *o
         op->err = PEAL_ESTORE_FULL;
         return PEAL_OK;
     }
-    enum peal_err err = head->exists ? PEAL_OK : peal_heads_create(&batch->heads, head);
+    enum peal_err err = peal_heads_touch(&batch->heads, head);
     if (err != PEAL_OK) return err;
     op->encoded = encode_numbered(head, &env);
     if (op->encoded == NULL) return PEAL_ENOMEM;
     struct peal_span encoded = peal_bytes_span(op->encoded);
+    bool changed;
     err = peal_heads_retain(&batch->heads, head, op->policy, batch->now_ms, 1, encoded.size,
-                            PEAL_RETAIN_MESSAGES);
-    if (err == PEAL_OK) err = write_message(batch, head, &env, encoded);
-    if (err == PEAL_OK && dedup)
-        err = peal_ids_add(&batch->ids, id,
-                           &(struct peal_id_record){env.epoch, env.offset, batch->now_ms});
+                            PEAL_RETAIN_MESSAGES, &changed);
+    if (err == PEAL_OK) err = put_message(batch, head, &env, encoded);
+    if (err == PEAL_OK && dedup) err = remember(batch, key, env.epoch, env.offset, batch->now_ms);
     if (err == PEAL_OK) answer_head(op, head);
     return err;
 }
@@ -248,14 +384,157 @@ static enum peal_err apply_mark(struct peal_batch *batch, struct peal_store_op *
                              .upto = op->upto,
                              .offsets = op->offsets,
                              .offset_count = op->offset_count};
+    enum peal_err err = peal_heads_touch(&batch->heads, head);
+    if (err != PEAL_OK) return err;
     op->changed = peal_inbox_mark(&head->inbox, op->policy, &mark, batch->now_ms);
-    if (op->changed) head->dirty = true;
-    enum peal_err err = PEAL_OK;
-    if (op->changed)
+    if (op->changed) {
+        struct peal_entry entry = {
+            .kind = PEAL_ENTRY_MARK,
+            .read = (op->mark_flags & PEAL_FLAG_READ) != 0 ||
+                    op->policy->keep.until == PEAL_UNTIL_ACKED,
+            .upto = op->mark_flags & PEAL_FLAG_ALL || op->upto >= head->inbox.n.next
+                        ? head->inbox.n.next - 1
+                        : op->upto,
+            .offsets = op->offsets,
+            .offset_count = op->offset_count,
+        };
+        bool changed;
         err = peal_heads_retain(&batch->heads, head, op->policy, batch->now_ms, 0, 0,
-                                PEAL_RETAIN_MESSAGES);
+                                PEAL_RETAIN_MESSAGES, &changed);
+        if (err == PEAL_OK) err = append_head(batch, head, &entry);
+    }
     if (err == PEAL_OK) answer_head(op, head);
     return err;
+}
+
+/* A node knows a position that the group has not reached: the head went back. */
+static enum peal_err apply_head(struct peal_batch *batch, struct peal_store_op *op,
+                                struct peal_head *head)
+{
+    char quoted[256];
+    const struct peal_numbers *n = &head->inbox.n;
+    enum peal_err err = PEAL_OK;
+    if (batch->txn.write && op->seen_epoch == n->epoch && op->seen_offset >= n->next) {
+        peal_log(PEAL_LOG_ERROR, "store.head_went_back", "group=%s newest=%llu seen=%llu",
+                 peal_log_quote(peal_head_name(head), quoted, sizeof quoted),
+                 (unsigned long long)(n->next - 1), (unsigned long long)op->seen_offset);
+        err = peal_heads_touch(&batch->heads, head);
+        head->inbox.n.epoch = epoch_new();
+        if (err == PEAL_OK)
+            err = append_head(batch, head, &(struct peal_entry){.kind = PEAL_ENTRY_EPOCH});
+    }
+    if (err == PEAL_OK) answer_head(op, head);
+    return err;
+}
+
+enum peal_err peal_batch_retain(struct peal_batch *batch, struct peal_span group,
+                                const struct peal_config_group *policy)
+{
+    struct peal_head *head;
+    bool changed = false;
+    enum peal_err err = get(batch, group, &head);
+    if (err != PEAL_OK) return err;
+    if (head->slot == batch->quiet_slot && batch->now_ms < batch->quiet_until_ms) return PEAL_OK;
+    if (peal_inbox_due_ms(&head->inbox, policy) > batch->now_ms) return PEAL_OK;
+    err = peal_heads_retain(&batch->heads, head, policy, batch->now_ms, 0, 0, PEAL_RETAIN_MESSAGES,
+                            &changed);
+    if (err == PEAL_OK && changed)
+        err = append_head(batch, head, &(struct peal_entry){.kind = PEAL_ENTRY_TRIM});
+    return err;
+}
+
+/* ---- slots ------------------------------------------------------------------------------ */
+
+bool peal_batch_parks(const struct peal_batch *batch, const struct peal_store_op *op, uint64_t *seq)
+{
+    if (op->kind != PEAL_STORE_EXPORT) return false;
+    PEAL_ASSERT(op->mark_flags < PEAL_SLOTS);
+    *seq = batch->slot_seq[op->mark_flags];
+    return *seq > batch->moved;
+}
+
+static enum peal_err apply_export(struct peal_batch *batch, struct peal_store_op *op)
+{
+    struct peal_txn inbox;
+    batch->quiet_slot = (uint16_t)op->mark_flags;
+    batch->quiet_until_ms = batch->now_ms + QUIET_MS;
+    enum peal_err err = peal_txn_begin(&inbox, batch->inbox, false);
+    if (err == PEAL_OK) {
+        err = peal_moving_export(&inbox, op);
+        peal_txn_abort(&inbox);
+    }
+    return err;
+}
+
+static enum peal_err drop(struct peal_batch *batch, uint16_t slot)
+{
+    struct peal_entry entry = {.kind = PEAL_ENTRY_DROP, .slot = slot};
+    enum peal_err err = append(batch, &entry);
+    batch->dropping = (uint16_t)(slot + 1);
+    batch->dropping_seq = batch->slot_seq[slot] = batch->append;
+    return err;
+}
+
+static enum peal_err import_state(struct peal_batch *batch, struct peal_head *head,
+                                  const struct peal_entry *entry)
+{
+    struct peal_numbers *n = &head->inbox.n;
+    if (peal_head_exists(head) && !peal_moving_is_news(n, &entry->numbers)) return PEAL_OK;
+    enum peal_err err = peal_heads_touch(&batch->heads, head);
+    if (err != PEAL_OK) return err;
+    uint64_t ver = n->ver;
+    peal_heads_reset(&batch->heads, head, entry->numbers.epoch, ver + 1);
+    bool applied;
+    struct peal_entry state = *entry;
+    state.numbers.ver = ver + 2; /* newer than what reset has made */
+    err = peal_entry_apply(&state, &head->inbox, &applied);
+    if (err != PEAL_OK) return err;
+    n->ver = ver;
+    n->gid = 0; /* of another life: what there was before has no part in it */
+    head->places.base = n->first;
+    err = append_head(batch, head, &state);
+    head->begin_ver = n->ver;
+    return err;
+}
+
+static enum peal_err import_message(struct peal_batch *batch, struct peal_head *head,
+                                    const struct peal_entry *entry)
+{
+    struct peal_envelope env;
+    char key[PEAL_KEY_ID];
+    struct peal_entry message = *entry;
+    if (entry->offset < head->inbox.n.first || entry->offset >= head->inbox.n.next ||
+        peal_envelope_decode(entry->envelope, &env) != PEAL_OK)
+        return PEAL_OK; /* it went meanwhile, or says nothing */
+    enum peal_err err = peal_heads_touch(&batch->heads, head);
+    if (err == PEAL_OK)
+        err = peal_heads_place(&batch->heads, head, entry->offset, batch->append + 1);
+    if (err == PEAL_OK) err = append_head(batch, head, &message);
+    batch->heads.tally.moved_in++;
+    if (err != PEAL_OK || !(env.flags & PEAL_MSG_ID_GIVEN) || env.id.size == 0) return err;
+    peal_key_id(key, env.group, env.id);
+    if (peal_ids_find(&batch->ids, key, batch->now_ms) != NULL) return PEAL_OK;
+    return remember(batch, key, env.epoch, env.offset, entry->stored_ms);
+}
+
+static enum peal_err import_entry(void *ctx, const struct peal_entry *entry)
+{
+    struct peal_batch *batch = ctx;
+    struct peal_head *head;
+    enum peal_err err = get(batch, entry->group, &head);
+    if (err != PEAL_OK) return err;
+    return entry->kind == PEAL_ENTRY_STATE ? import_state(batch, head, entry)
+                                           : import_message(batch, head, entry);
+}
+
+/* The first piece is preceded by a DROP in a transaction of its own: see peal_batch_full. */
+static enum peal_err apply_import(struct peal_batch *batch, struct peal_store_op *op)
+{
+    struct peal_moving_sink sink = {batch, import_entry};
+    enum peal_err err = peal_moving_import(op, &sink);
+    if (err != PEAL_EBAD_MESSAGE) return err;
+    op->err = err;
+    return PEAL_OK;
 }
 
 void peal_batch_reset(struct peal_store_op *op)
@@ -275,13 +554,13 @@ static enum peal_err apply_to_slots(struct peal_batch *batch, struct peal_store_
         batch->wrote = true;
         return peal_blob_put(&batch->txn, "slots", op->message);
     case PEAL_STORE_EXPORT:
-        return peal_moving_export(batch, op);
+        return apply_export(batch, op);
     case PEAL_STORE_IMPORT:
-        if (room_left(batch)) return peal_moving_import(batch, op);
+        if (room_left(batch)) return apply_import(batch, op);
         op->err = PEAL_ESTORE_FULL;
         return PEAL_OK;
     case PEAL_STORE_DROP:
-        return peal_moving_drop(batch, (uint16_t)op->mark_flags);
+        return drop(batch, (uint16_t)op->mark_flags);
     default:
         break;
     }
@@ -293,6 +572,7 @@ enum peal_err peal_batch_apply(struct peal_batch *batch, struct peal_store_op *o
 {
     struct peal_head *head;
     peal_batch_reset(op);
+    batch->heads.holes.size = 0;
     bool asks = op->kind == PEAL_STORE_HEAD || op->kind == PEAL_STORE_EXPORT;
     if (!asks && !batch->txn.write) {
         op->err = PEAL_EIO;
@@ -303,13 +583,11 @@ enum peal_err peal_batch_apply(struct peal_batch *batch, struct peal_store_op *o
         op->err = PEAL_EBAD_GROUP;
         return PEAL_OK;
     }
-    enum peal_err err = peal_heads_get(&batch->heads, op->group, &head);
+    enum peal_err err = get(batch, op->group, &head);
     if (err != PEAL_OK) return err;
     switch (op->kind) {
     case PEAL_STORE_HEAD:
-        err = peal_heads_seen(&batch->heads, head, op->seen_epoch, op->seen_offset);
-        if (err == PEAL_OK) answer_head(op, head);
-        return err;
+        return apply_head(batch, op, head);
     case PEAL_STORE_PUT:
         return apply_put(batch, op, head);
     case PEAL_STORE_MARK:
@@ -319,4 +597,166 @@ enum peal_err peal_batch_apply(struct peal_batch *batch, struct peal_store_op *o
     }
     PEAL_ASSERT(false);
     return PEAL_EINTERNAL;
+}
+
+/* ---- the log ---------------------------------------------------------------------------- */
+
+/* Ids that hold back much of the log, or some of it while there is little room. */
+static enum peal_err renew_ids(struct peal_batch *batch, size_t most)
+{
+    uint64_t held = batch->moved + 1 - peal_ids_first_seq(&batch->ids);
+    if (held < IDS_HOLD && !(peal_batch_short_of_room(batch) && held > batch->ids.map.count))
+        return PEAL_OK;
+    const struct peal_id *id = NULL;
+    batch->ids_renewed_at = batch->append + 1;
+    while (batch->ids_renewed < most && (id = peal_ids_next(&batch->ids, id)) != NULL &&
+           id->seq <= batch->moved) {
+        struct peal_entry entry = {.kind = PEAL_ENTRY_ID,
+                                   .epoch = id->epoch,
+                                   .offset = id->offset,
+                                   .stored_ms = id->stored_ms};
+        memcpy(entry.id, id->key, sizeof entry.id);
+        enum peal_err err = append(batch, &entry);
+        if (err != PEAL_OK) return err;
+        batch->ids_renewed++;
+    }
+    return PEAL_OK;
+}
+
+enum peal_err peal_batch_trim(struct peal_batch *batch, size_t most)
+{
+    char at[PEAL_KEY_ENTRY];
+    uint64_t to = batch->moved + 1;
+    uint64_t ids = peal_ids_first_seq(&batch->ids);
+    if (!batch->txn.write) return PEAL_OK;
+    /* What is renewed now goes the next time. */
+    if (ids < to) {
+        enum peal_err err = renew_ids(batch, most);
+        if (err != PEAL_OK) return err;
+        to = ids;
+    }
+    if (to <= batch->trimmed) return PEAL_OK;
+    if (to - batch->trimmed > most) to = batch->trimmed + most;
+    size_t removed;
+    peal_key_entry(at, to);
+    enum peal_err err = peal_txn_del_below(&batch->txn, PEAL_TREE_LOG,
+                                           peal_span_make(at, sizeof at), most, &removed);
+    if (err == PEAL_OK) err = peal_number_put(&batch->txn, "moved", batch->moved);
+    if (err != PEAL_OK) return err;
+    batch->trimmed = to; /* a transaction that fails leaves some records longer than need be */
+    batch->wrote = true;
+    return PEAL_OK;
+}
+
+void peal_batch_note(struct peal_batch *batch, const struct peal_settle_note *note)
+{
+    if (note->kind == PEAL_SETTLE_MOVED || note->kind == PEAL_SETTLE_DONE) {
+        batch->inbox_entries = note->entries;
+        batch->inbox_bytes = note->bytes;
+        batch->inbox_room = note->room;
+    }
+    peal_count(PEAL_M_CORRUPT, (int64_t)note->corrupt);
+    peal_count(PEAL_M_STORE_MOVED_OUT, (int64_t)note->dropped);
+    peal_heads_dropped(&batch->heads, note->dropped_to);
+    if (note->kind == PEAL_SETTLE_MOVED) {
+        for (size_t i = 0; i < note->group_count; i++) {
+            const struct peal_settle_group *g = &note->groups[i];
+            peal_heads_moved(&batch->heads, g,
+                             peal_span_make(note->names + g->name_at, g->name_size));
+        }
+    }
+    if (note->kind == PEAL_SETTLE_DONE) batch->moved = note->seq;
+    count_present(batch);
+}
+
+/* ---- start ------------------------------------------------------------------------------ */
+
+static enum peal_err replay_known(struct peal_batch *batch, const char key[PEAL_KEY_ID],
+                                  const struct peal_entry *at, uint64_t seq)
+{
+    batch->append = seq;
+    enum peal_err err = remember(batch, key, at->epoch, at->offset, at->stored_ms);
+    peal_ids_commit(&batch->ids);
+    if (batch->ids.map.count > batch->ids.count_max) peal_ids_trim(&batch->ids, at->stored_ms, 1);
+    return err;
+}
+
+static enum peal_err replay_id(struct peal_batch *batch, const struct peal_entry *entry,
+                               uint64_t seq, uint64_t now_ms)
+{
+    struct peal_envelope env;
+    char key[PEAL_KEY_ID];
+    bool message = entry->kind == PEAL_ENTRY_PUT || entry->kind == PEAL_ENTRY_MESSAGE;
+    bool old = now_ms > entry->stored_ms && now_ms - entry->stored_ms >= batch->ids.age_ms;
+    if (old) return PEAL_OK;
+    if (entry->kind == PEAL_ENTRY_ID) return replay_known(batch, entry->id, entry, seq);
+    if (!message || peal_envelope_decode(entry->envelope, &env) != PEAL_OK ||
+        !(env.flags & PEAL_MSG_ID_GIVEN) || env.id.size == 0)
+        return PEAL_OK;
+    peal_key_id(key, entry->group, env.id);
+    struct peal_entry known = {
+        .epoch = env.epoch, .offset = env.offset, .stored_ms = entry->stored_ms};
+    return replay_known(batch, key, &known, seq);
+}
+
+static enum peal_err replay_record(struct peal_batch *batch, struct peal_span key,
+                                   struct peal_span value, uint64_t now_ms)
+{
+    struct peal_entry entry;
+    uint64_t seq;
+    enum peal_err err = peal_key_entry_seq(key, &seq);
+    if (err == PEAL_OK) {
+        batch->seq = seq;
+        if (batch->trimmed == 0) batch->trimmed = seq;
+        err = peal_entry_decode(key, value, &batch->heads.room, &entry);
+    }
+    if (err == PEAL_ECORRUPT) {
+        peal_count(PEAL_M_CORRUPT, 1);
+        peal_log(PEAL_LOG_ERROR, "store.record_damaged", "seq=%llu",
+                 (unsigned long long)batch->seq);
+        return PEAL_OK;
+    }
+    if (err == PEAL_OK) err = replay_id(batch, &entry, seq, now_ms);
+    if (err != PEAL_OK || seq <= batch->moved) return err;
+    err = peal_heads_replay(&batch->heads, &entry, seq);
+    if (entry.kind == PEAL_ENTRY_DROP)
+        batch->slot_seq[entry.slot] = seq;
+    else if (entry.kind != PEAL_ENTRY_ID)
+        batch->slot_seq[peal_group_slot(entry.group)] = seq;
+    return err;
+}
+
+enum peal_err peal_batch_replay(struct peal_batch *batch, uint64_t now_ms)
+{
+    struct peal_txn txn;
+    struct peal_txn inbox;
+    struct peal_scan scan;
+    struct peal_span key;
+    struct peal_span value;
+    enum peal_err err = peal_txn_begin(&inbox, batch->inbox, false);
+    if (err != PEAL_OK) return err;
+    batch->inbox_entries = peal_txn_entries(&inbox, PEAL_TREE_MESSAGE);
+    batch->inbox_bytes = peal_txn_bytes_used(&inbox);
+    batch->inbox_room = peal_txn_bytes_free(&inbox);
+    err = peal_number_get(&inbox, "gid", &batch->heads.gid);
+    peal_txn_abort(&inbox);
+    if (err == PEAL_OK) err = peal_txn_begin(&txn, batch->log, false);
+    if (err != PEAL_OK) return err;
+    peal_heads_begin(&batch->heads, &txn);
+    err = peal_number_get(&txn, "moved", &batch->moved);
+    batch->log_bytes = peal_txn_bytes_used(&txn);
+    if (err == PEAL_OK) err = peal_scan_begin(&scan, &txn, PEAL_TREE_LOG, peal_span_of(""));
+    if (err == PEAL_OK) {
+        while ((err = peal_scan_next(&scan, &key, &value)) == PEAL_OK)
+            if ((err = replay_record(batch, key, value, now_ms)) != PEAL_OK) break;
+        peal_scan_end(&scan);
+        if (err == PEAL_ENOT_FOUND) err = PEAL_OK;
+    }
+    peal_heads_commit(&batch->heads);
+    peal_txn_abort(&txn);
+    if (batch->seq < batch->moved) batch->seq = batch->moved;
+    if (batch->trimmed == 0) batch->trimmed = batch->seq + 1;
+    peal_count(PEAL_M_FOUND, (int64_t)batch->inbox_entries + batch->heads.unmoved);
+    count_present(batch);
+    return err;
 }

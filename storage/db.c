@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -22,7 +21,9 @@
 #include "base/log.h"
 
 enum {
-    READERS_MAX = 32,
+    /* Each fetch that waits for its page has a snapshot: PEAL_STORE_READS_MAX of them, and some
+     * more for whoever moves, exports or counts. A reader costs one cache line. */
+    READERS_MAX = 1536,
     PAGE_HEADER = 16,
     DISK_FULL_BYTES = 1 << 20, /* less is free after a failed write: the disk was full */
     FREE_TREE = 0,             /* LMDB's own trees have fixed numbers */
@@ -32,20 +33,27 @@ enum {
 struct peal_db {
     MDB_env *env;
     MDB_dbi trees[PEAL_TREE_COUNT];
-    int lock_fd;
+    enum peal_db_kind kind;
     uint64_t bytes_max;
     uint32_t page_size;
     _Atomic bool failed;
     char dir[];
 };
 
+static const char *const folder_names[] = {[PEAL_DB_LOG] = "log", [PEAL_DB_INBOX] = "inbox"};
+
 static const char *const tree_names[PEAL_TREE_COUNT] = {
     [PEAL_TREE_META] = "meta",
+    [PEAL_TREE_LOG] = "log",
     [PEAL_TREE_HEAD] = "head",
     [PEAL_TREE_MESSAGE] = "message",
-    [PEAL_TREE_IDS] = "ids",
-    [PEAL_TREE_IDS_BY_TIME] = "ids_by_time",
 };
+
+static bool has_tree(enum peal_db_kind kind, enum peal_tree tree)
+{
+    if (tree == PEAL_TREE_META) return true;
+    return (tree == PEAL_TREE_LOG) == (kind == PEAL_DB_LOG);
+}
 
 /* ---- the file before LMDB sees it ------------------------------------------------------- */
 
@@ -84,24 +92,27 @@ static bool meta_read(int fd, uint64_t at, struct meta *out)
            (size & (size - 1)) == 0;
 }
 
-static enum peal_err shape_read(int fd, struct shape *out, char *why, size_t why_size)
+static enum peal_err shape_read(const char *path, int fd, struct shape *out, char *why,
+                                size_t why_size)
 {
     struct stat st;
     struct meta first;
     struct meta second;
     *out = (struct shape){0};
-    if (fstat(fd, &st) != 0) return PEAL_EIO;
+    if (fstat(fd, &st) != 0) {
+        snprintf(why, why_size, "cannot read %s: %s", path, strerror(errno));
+        return PEAL_EIO;
+    }
     if (st.st_size == 0) return PEAL_OK;
     uint64_t size = (uint64_t)st.st_size;
 
     if (!meta_read(fd, PAGE_HEADER, &first)) {
-        snprintf(why, why_size, "data.mdb does not begin with a database; restore a backup");
+        snprintf(why, why_size, "%s does not begin with a database; restore a backup", path);
         return PEAL_ECORRUPT;
     }
     uint32_t page = first.trees[0].page_size;
-    if (size % page != 0 || size < 2 * (uint64_t)page ||
-        !meta_read(fd, page + PAGE_HEADER, &second)) {
-        snprintf(why, why_size, "data.mdb has %llu bytes, not whole pages; restore a backup",
+    if (size < 2 * (uint64_t)page || !meta_read(fd, page + PAGE_HEADER, &second)) {
+        snprintf(why, why_size, "%s has %llu bytes, less than two pages; restore a backup", path,
                  (unsigned long long)size);
         return PEAL_ECORRUPT;
     }
@@ -146,31 +157,6 @@ static enum peal_err err_of(const struct peal_db *db, int rc)
 
 /* ---- open ------------------------------------------------------------------------------- */
 
-static enum peal_err lock_take(struct peal_db *db, char *why, size_t why_size)
-{
-    char path[4096];
-    char text[32] = "";
-    snprintf(path, sizeof path, "%s/lock", db->dir);
-    db->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (db->lock_fd < 0) {
-        snprintf(why, why_size, "cannot open %s: %s", path, strerror(errno));
-        return PEAL_EIO;
-    }
-    if (flock(db->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        ssize_t n = pread(db->lock_fd, text, sizeof text - 1, 0);
-        long pid = n > 0 ? strtol(text, NULL, 10) : 0;
-        snprintf(why, why_size, "process %ld has the data in %s; stop it or use another folder",
-                 pid, db->dir);
-        return PEAL_ELOCKED;
-    }
-    int size = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(db->lock_fd, 0) != 0 || pwrite(db->lock_fd, text, (size_t)size, 0) != size) {
-        snprintf(why, why_size, "cannot write %s: %s", path, strerror(errno));
-        return PEAL_EIO;
-    }
-    return PEAL_OK;
-}
-
 /* Looks at the file and makes it as long as its meta page says; *missing_from is the first page
  * that was not there. */
 static enum peal_err file_prepare(struct peal_db *db, uint64_t *missing_from,
@@ -186,13 +172,13 @@ static enum peal_err file_prepare(struct peal_db *db, uint64_t *missing_from,
         snprintf(why, why_size, "cannot open %s: %s", path, strerror(errno));
         return PEAL_EIO;
     }
-    enum peal_err err = shape_read(fd, &shape, why, why_size);
+    enum peal_err err = shape_read(path, fd, &shape, why, why_size);
     db->page_size = shape.page_size;
     if (err != PEAL_OK || shape.pages_there >= shape.pages_needed) goto out;
 
     /* More than this is no leftover of one transaction, but a lost tail or a wrong number. */
     if (shape.pages_needed - shape.pages_there > 131072) {
-        snprintf(why, why_size, "data.mdb is cut off; restore a backup");
+        snprintf(why, why_size, "%s is cut off; restore a backup", path);
         err = PEAL_ECORRUPT;
         goto out;
     }
@@ -260,7 +246,8 @@ static enum peal_err trees_open(struct peal_db *db, uint64_t missing_from, uint6
     if (missing_count > 0 && !pages_free(db->env, missing_from, missing_count)) goto fail;
     rc = mdb_txn_begin(db->env, NULL, 0, &txn);
     if (rc != 0) goto fail;
-    for (size_t i = 0; i < PEAL_TREE_COUNT; i++) {
+    for (enum peal_tree i = 0; i < PEAL_TREE_COUNT; i++) {
+        if (!has_tree(db->kind, i)) continue;
         rc = mdb_dbi_open(txn, tree_names[i], MDB_CREATE, &db->trees[i]);
         if (rc != 0) goto fail;
     }
@@ -304,29 +291,28 @@ static enum peal_err env_open(struct peal_db *db, char *why, size_t why_size)
     return PEAL_OK;
 }
 
-enum peal_err peal_db_open(const char *dir, uint64_t bytes_max, struct peal_db **out, char *why,
-                           size_t why_size)
+enum peal_err peal_db_open(const char *dir, enum peal_db_kind kind, uint64_t bytes_max,
+                           struct peal_db **out, char *why, size_t why_size)
 {
     uint64_t missing_from = 0;
     uint64_t missing_count = 0;
     uint64_t os_page = (uint64_t)sysconf(_SC_PAGESIZE);
-    struct peal_db *db = calloc(1, sizeof *db + strlen(dir) + 1);
+    size_t dir_size = strlen(dir) + 1 + strlen(folder_names[kind]) + 1;
+    struct peal_db *db = calloc(1, sizeof *db + dir_size);
     *out = NULL;
     if (db == NULL) {
         snprintf(why, why_size, "out of memory");
         return PEAL_ENOMEM;
     }
-    memcpy(db->dir, dir, strlen(dir) + 1);
-    db->lock_fd = -1;
+    snprintf(db->dir, dir_size, "%s/%s", dir, folder_names[kind]);
+    db->kind = kind;
     db->bytes_max = bytes_max - bytes_max % os_page;
 
     enum peal_err err = PEAL_EIO;
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
-        snprintf(why, why_size, "cannot create %s: %s", dir, strerror(errno));
+    if (mkdir(db->dir, 0700) != 0 && errno != EEXIST) {
+        snprintf(why, why_size, "cannot create %s: %s", db->dir, strerror(errno));
         goto fail;
     }
-    err = lock_take(db, why, why_size);
-    if (err != PEAL_OK) goto fail;
     err = file_prepare(db, &missing_from, &missing_count, why, why_size);
     if (err != PEAL_OK) goto fail;
     err = env_open(db, why, why_size);
@@ -339,7 +325,6 @@ enum peal_err peal_db_open(const char *dir, uint64_t bytes_max, struct peal_db *
 fail:
     if (db->env != NULL) mdb_env_close(db->env);
     if (err == PEAL_ECORRUPT && missing_count > 0) file_restore(db, missing_from);
-    if (db->lock_fd >= 0) close(db->lock_fd);
     free(db);
     return err;
 }
@@ -348,7 +333,6 @@ void peal_db_close(struct peal_db *db)
 {
     if (db == NULL) return;
     mdb_env_close(db->env);
-    close(db->lock_fd);
     free(db);
 }
 
@@ -362,11 +346,11 @@ bool peal_db_failed(const struct peal_db *db)
     return atomic_load(&db->failed);
 }
 
-bool peal_db_disk_low(const struct peal_db *db)
+bool peal_db_disk_low(const struct peal_db *db, uint64_t reserve)
 {
     struct statvfs fs;
     if (statvfs(db->dir, &fs) != 0) return false;
-    return fs.f_bavail < fs.f_blocks / 10;
+    return fs.f_bavail < fs.f_blocks / 10 + reserve / fs.f_frsize;
 }
 
 uint64_t peal_db_bytes_max(const struct peal_db *db)
@@ -413,6 +397,12 @@ static struct peal_span span_of(MDB_val val)
     return peal_span_make(val.mv_data, val.mv_size);
 }
 
+static MDB_dbi dbi_of(const struct peal_txn *txn, enum peal_tree tree)
+{
+    PEAL_ASSERT(has_tree(txn->db->kind, tree));
+    return txn->db->trees[tree];
+}
+
 static uint64_t file_bytes(const struct peal_db *db)
 {
     MDB_envinfo info;
@@ -443,12 +433,21 @@ static struct peal_span value_of(const struct peal_txn *txn, MDB_val val)
     return inside ? span_of(val) : peal_span_make(val.mv_data, 0);
 }
 
+/* The same of a key, which always lies in an ordinary page. */
+static struct peal_span key_of(const struct peal_txn *txn, MDB_val val)
+{
+    uint64_t page_size = txn->db->page_size;
+    uint64_t at = (uint64_t)(uintptr_t)val.mv_data % page_size;
+    if (txn->write || val.mv_size <= page_size - at) return span_of(val);
+    return peal_span_make(val.mv_data, 0);
+}
+
 enum peal_err peal_txn_get(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
                            struct peal_span *value)
 {
     MDB_val k = val_of(key);
     MDB_val v;
-    int rc = mdb_get(txn->mdb, txn->db->trees[tree], &k, &v);
+    int rc = mdb_get(txn->mdb, dbi_of(txn, tree), &k, &v);
     if (rc == 0) *value = value_of(txn, v);
     return err_of(txn->db, rc);
 }
@@ -459,12 +458,12 @@ enum peal_err peal_txn_seek(struct peal_txn *txn, enum peal_tree tree, struct pe
     MDB_cursor *cursor;
     MDB_val k = val_of(from);
     MDB_val v;
-    int rc = mdb_cursor_open(txn->mdb, txn->db->trees[tree], &cursor);
+    int rc = mdb_cursor_open(txn->mdb, dbi_of(txn, tree), &cursor);
     if (rc != 0) return err_of(txn->db, rc);
     rc = mdb_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
     mdb_cursor_close(cursor);
     if (rc == 0) {
-        *key = span_of(k);
+        *key = key_of(txn, k);
         *value = value_of(txn, v);
     }
     return err_of(txn->db, rc);
@@ -475,29 +474,104 @@ enum peal_err peal_txn_put(struct peal_txn *txn, enum peal_tree tree, struct pea
 {
     MDB_val k = val_of(key);
     MDB_val v = val_of(value);
-    return err_of(txn->db, mdb_put(txn->mdb, txn->db->trees[tree], &k, &v, 0));
+    return err_of(txn->db, mdb_put(txn->mdb, dbi_of(txn, tree), &k, &v, 0));
+}
+
+static enum peal_err put_space(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
+                               size_t size, unsigned flags, char **at)
+{
+    MDB_val k = val_of(key);
+    MDB_val v = {size, NULL};
+    int rc = mdb_put(txn->mdb, dbi_of(txn, tree), &k, &v, MDB_RESERVE | flags);
+    if (rc == 0) *at = v.mv_data;
+    return err_of(txn->db, rc);
 }
 
 enum peal_err peal_txn_reserve(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
                                size_t size, char **at)
 {
-    MDB_val k = val_of(key);
-    MDB_val v = {size, NULL};
-    int rc = mdb_put(txn->mdb, txn->db->trees[tree], &k, &v, MDB_RESERVE);
-    if (rc == 0) *at = v.mv_data;
-    return err_of(txn->db, rc);
+    return put_space(txn, tree, key, size, 0, at);
+}
+
+enum peal_err peal_txn_append(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
+                              size_t size, char **at)
+{
+    return put_space(txn, tree, key, size, MDB_APPEND, at);
 }
 
 enum peal_err peal_txn_del(struct peal_txn *txn, enum peal_tree tree, struct peal_span key)
 {
     MDB_val k = val_of(key);
-    return err_of(txn->db, mdb_del(txn->mdb, txn->db->trees[tree], &k, NULL));
+    return err_of(txn->db, mdb_del(txn->mdb, dbi_of(txn, tree), &k, NULL));
 }
+
+enum peal_err peal_txn_del_below(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
+                                 size_t most, size_t *removed)
+{
+    MDB_dbi dbi = dbi_of(txn, tree);
+    MDB_cursor *cursor;
+    MDB_val end = val_of(key);
+    MDB_val k;
+    MDB_val v;
+    *removed = 0;
+    int rc = mdb_cursor_open(txn->mdb, dbi, &cursor);
+    if (rc != 0) return err_of(txn->db, rc);
+    while (*removed < most) {
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+        if (rc != 0 || mdb_cmp(txn->mdb, dbi, &k, &end) >= 0) break;
+        rc = mdb_cursor_del(cursor, 0);
+        if (rc != 0) break;
+        (*removed)++;
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? PEAL_OK : err_of(txn->db, rc);
+}
+
+/* ---- walking ---------------------------------------------------------------------------- */
+
+enum peal_err peal_scan_begin(struct peal_scan *scan, struct peal_txn *txn, enum peal_tree tree,
+                              struct peal_span from)
+{
+    PEAL_ASSERT(from.size <= PEAL_DB_KEY_MAX);
+    *scan = (struct peal_scan){.txn = txn, .key_size = from.size};
+    if (from.size > 0) memcpy(scan->key, from.at, from.size);
+    int rc = mdb_cursor_open(txn->mdb, dbi_of(txn, tree), &scan->cursor);
+    if (rc == 0) return PEAL_OK;
+    scan->cursor = NULL;
+    return err_of(txn->db, rc);
+}
+
+/* Each step asks for the key behind the last one: within a page that is as good as a step aside,
+ * and from one page to the next LMDB comes from the root, where it refuses what is no page. Going
+ * sideways it would end the process. */
+enum peal_err peal_scan_next(struct peal_scan *scan, struct peal_span *key, struct peal_span *value)
+{
+    MDB_val k = {scan->key_size, scan->key};
+    MDB_val v;
+    PEAL_ASSERT(scan->cursor != NULL);
+    int rc = mdb_cursor_get(scan->cursor, &k, &v, scan->key_size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    if (rc != 0) return err_of(scan->txn->db, rc);
+    *key = key_of(scan->txn, k);
+    *value = value_of(scan->txn, v);
+    if (key->size == 0 || key->size > PEAL_DB_KEY_MAX) return PEAL_ECORRUPT;
+    memcpy(scan->key, key->at, key->size);
+    scan->key[key->size] = '\0'; /* the smallest key behind it */
+    scan->key_size = key->size + 1;
+    return PEAL_OK;
+}
+
+void peal_scan_end(struct peal_scan *scan)
+{
+    if (scan->cursor != NULL) mdb_cursor_close(scan->cursor);
+    scan->cursor = NULL;
+}
+
+/* ---- sizes ------------------------------------------------------------------------------ */
 
 uint64_t peal_txn_entries(struct peal_txn *txn, enum peal_tree tree)
 {
     MDB_stat stat;
-    int rc = mdb_stat(txn->mdb, txn->db->trees[tree], &stat);
+    int rc = mdb_stat(txn->mdb, dbi_of(txn, tree), &stat);
     PEAL_ASSERT(rc == 0);
     return stat.ms_entries;
 }
@@ -507,16 +581,28 @@ uint64_t peal_txn_bytes_file(struct peal_txn *txn)
     return file_bytes(txn->db);
 }
 
+static uint64_t tree_pages(struct peal_txn *txn, MDB_dbi dbi)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(txn->mdb, dbi, &stat);
+    PEAL_ASSERT(rc == 0);
+    return stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+}
+
 uint64_t peal_txn_bytes_used(struct peal_txn *txn)
 {
-    MDB_dbi trees[PEAL_TREE_COUNT + 2] = {FREE_TREE, MAIN_TREE};
-    memcpy(trees + 2, txn->db->trees, sizeof txn->db->trees);
+    const struct peal_db *db = txn->db;
     uint64_t pages = 2; /* the meta pages */
-    for (size_t i = 0; i < sizeof trees / sizeof trees[0]; i++) {
-        MDB_stat stat;
-        int rc = mdb_stat(txn->mdb, trees[i], &stat);
-        PEAL_ASSERT(rc == 0);
-        pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+    pages += tree_pages(txn, FREE_TREE) + tree_pages(txn, MAIN_TREE);
+    for (enum peal_tree i = 0; i < PEAL_TREE_COUNT; i++) {
+        if (has_tree(db->kind, i)) pages += tree_pages(txn, db->trees[i]);
     }
-    return pages * txn->db->page_size;
+    return pages * db->page_size;
+}
+
+uint64_t peal_txn_bytes_free(struct peal_txn *txn)
+{
+    uint64_t used = peal_txn_bytes_used(txn);
+    uint64_t file = file_bytes(txn->db);
+    return used < file ? file - used : 0; /* the file grows at the commit */
 }

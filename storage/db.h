@@ -1,7 +1,8 @@
-/* storage/db.h: the database: ordered trees of bytes, transactions, and what can go wrong.
+/* storage/db.h: a database: ordered trees of bytes, transactions, and what can go wrong.
  *
- * The only part that knows LMDB. Transactions are synced (default sync mode, always) and one
- * process at a time has the folder: a lock file holds its pid.
+ * The only part that knows LMDB. Transactions are synced (default sync mode, always). A store has
+ * two databases, each in a folder of its own; that one process at a time has them is the business
+ * of storage/folder.h.
  *
  * Full and broken are told apart. PEAL_ESTORE_FULL: the map or the disk has no room, the
  * transaction is gone, everything before it is intact and later ones may work. PEAL_EIO: when
@@ -25,12 +26,16 @@
 #include "base/err.h"
 #include "base/span.h"
 
+enum { PEAL_DB_KEY_MAX = 511 }; /* bytes, LMDB's limit */
+
+enum peal_db_kind { PEAL_DB_LOG, PEAL_DB_INBOX };
+
+/* Each database has META and its own. */
 enum peal_tree {
     PEAL_TREE_META,
-    PEAL_TREE_HEAD,
-    PEAL_TREE_MESSAGE,
-    PEAL_TREE_IDS,
-    PEAL_TREE_IDS_BY_TIME,
+    PEAL_TREE_LOG,     /* of the log */
+    PEAL_TREE_HEAD,    /* of the inbox */
+    PEAL_TREE_MESSAGE, /* of the inbox */
     PEAL_TREE_COUNT
 };
 
@@ -43,18 +48,18 @@ struct peal_txn {
     bool write;
 };
 
-/* Opens or creates the database in dir, which is created 0700 if need be. bytes_max is the
- * size of the map: address space, and the limit of the file.
- * Errors: PEAL_ELOCKED, PEAL_ECORRUPT, PEAL_EIO, PEAL_ENOMEM; why says what to do. */
-enum peal_err peal_db_open(const char *dir, uint64_t bytes_max, struct peal_db **out, char *why,
-                           size_t why_size);
+/* Opens or creates the database in dir/log or dir/inbox, which is created 0700 if need be; dir is
+ * there. bytes_max is the size of the map: address space, and the limit of the file.
+ * Errors: PEAL_ECORRUPT, PEAL_EIO, PEAL_ENOMEM; why says what to do. */
+enum peal_err peal_db_open(const char *dir, enum peal_db_kind kind, uint64_t bytes_max,
+                           struct peal_db **out, char *why, size_t why_size);
 /* All transactions must have ended. NULL is fine. */
 void peal_db_close(struct peal_db *db);
 /* Refuses all writing from now on, as after a failed commit. */
 void peal_db_fail(struct peal_db *db);
 bool peal_db_failed(const struct peal_db *db);
-/* Is less than 10 % of the disk free for us? */
-bool peal_db_disk_low(const struct peal_db *db);
+/* Is less than 10 % of the disk, and `reserve` bytes, free for us? */
+bool peal_db_disk_low(const struct peal_db *db, uint64_t reserve);
 uint64_t peal_db_bytes_max(const struct peal_db *db);
 
 /* Errors: PEAL_EIO (also for writing after a failed commit), PEAL_ENOMEM. */
@@ -78,12 +83,36 @@ enum peal_err peal_txn_put(struct peal_txn *txn, enum peal_tree tree, struct pea
 /* Puts `size` bytes that the caller fills in at *at before the next call. */
 enum peal_err peal_txn_reserve(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
                                size_t size, char **at);
+/* The same behind all keys that are there; `key` must be the largest. */
+enum peal_err peal_txn_append(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
+                              size_t size, char **at);
 /* Errors: PEAL_ENOT_FOUND. */
 enum peal_err peal_txn_del(struct peal_txn *txn, enum peal_tree tree, struct peal_span key);
+/* Removes pairs from the begin of the tree while their keys are below `key`, at most `most`. */
+enum peal_err peal_txn_del_below(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
+                                 size_t most, size_t *removed);
+/* Walks pairs in order; nothing may be written in txn meanwhile. */
+struct peal_scan {
+    struct MDB_cursor *cursor; /* NULL: ended */
+    struct peal_txn *txn;
+    size_t key_size;
+    char key[PEAL_DB_KEY_MAX + 1]; /* the smallest that may come next */
+};
+/* From the first key at or after `from` on; it is what peal_scan_next gives first. */
+enum peal_err peal_scan_begin(struct peal_scan *scan, struct peal_txn *txn, enum peal_tree tree,
+                              struct peal_span from);
+/* Errors: PEAL_ENOT_FOUND at the end. */
+enum peal_err peal_scan_next(struct peal_scan *scan, struct peal_span *key,
+                             struct peal_span *value);
+void peal_scan_end(struct peal_scan *scan); /* before txn ends; twice is fine */
+
 /* Number of pairs. */
 uint64_t peal_txn_entries(struct peal_txn *txn, enum peal_tree tree);
 /* Bytes of all pages that hold something, counting what txn wrote. */
 uint64_t peal_txn_bytes_used(struct peal_txn *txn);
+/* Bytes of pages in the file that hold nothing: what the file can take before it grows, as soon as
+ * no snapshot needs them any more. */
+uint64_t peal_txn_bytes_free(struct peal_txn *txn);
 /* Bytes that the file has grown to. It never shrinks; what is not used in it is used again. */
 uint64_t peal_txn_bytes_file(struct peal_txn *txn);
 

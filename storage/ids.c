@@ -1,82 +1,106 @@
 #include "storage/ids.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* Removed for one that is added: old ones cannot pile up while nothing is swept. */
-enum { TRIM = 2 };
+#include "base/assert.h"
 
-static const struct peal_span nothing = {"", 0};
-
-static enum peal_err ids_remove(struct peal_ids *ids, const char id[PEAL_KEY_ID],
-                                uint64_t stored_ms)
+enum peal_err peal_ids_init(struct peal_ids *ids, uint64_t age_ms, uint64_t count_max)
 {
-    char key[PEAL_KEY_ID_TIME];
-    peal_key_id_time(key, stored_ms, id);
-    ids->wrote = true;
-    enum peal_err err =
-        peal_txn_del(ids->txn, PEAL_TREE_IDS_BY_TIME, peal_span_make(key, sizeof key));
-    if (err == PEAL_OK || err == PEAL_ENOT_FOUND)
-        err = peal_txn_del(ids->txn, PEAL_TREE_IDS, peal_span_make(id, PEAL_KEY_ID));
-    return err == PEAL_ENOT_FOUND ? PEAL_OK : err;
+    *ids = (struct peal_ids){.age_ms = age_ms, .count_max = count_max};
+    peal_link_init(&ids->all);
+    return peal_map_init(&ids->map);
 }
 
-static bool fresh(const struct peal_ids *ids, uint64_t stored_ms)
+static void forget(struct peal_ids *ids, struct peal_id *id)
 {
-    return ids->now_ms < stored_ms || ids->now_ms - stored_ms < ids->age_ms;
+    peal_map_remove(&ids->map, &id->node);
+    peal_list_remove(&id->link);
+    free(id);
 }
 
-enum peal_err peal_ids_find(struct peal_ids *ids, const char id[PEAL_KEY_ID], bool *found,
-                            struct peal_id_record *record)
+static struct peal_id *oldest(const struct peal_ids *ids)
 {
-    struct peal_span key = {id, PEAL_KEY_ID};
-    struct peal_span value;
-    *found = false;
-    enum peal_err err = peal_txn_get(ids->txn, PEAL_TREE_IDS, key, &value);
-    if (err == PEAL_ENOT_FOUND) return PEAL_OK;
-    if (err != PEAL_OK) return err;
-    if (peal_id_record_decode(key, value, record) != PEAL_OK) {
-        ids->corrupt++;
-        return PEAL_OK;
-    }
-    *found = fresh(ids, record->stored_ms);
-    return *found ? PEAL_OK : ids_remove(ids, id, record->stored_ms);
+    return PEAL_FROM_LINK(ids->all.next, struct peal_id, link);
 }
 
-enum peal_err peal_ids_trim(struct peal_ids *ids, size_t most, size_t *removed)
+void peal_ids_fini(struct peal_ids *ids)
 {
-    for (*removed = 0; *removed < most; (*removed)++) {
-        struct peal_span key;
-        struct peal_span value;
-        struct peal_span id;
-        uint64_t stored_ms;
-        char copy[PEAL_KEY_ID];
-        enum peal_err err = peal_txn_seek(ids->txn, PEAL_TREE_IDS_BY_TIME, nothing, &key, &value);
-        if (err == PEAL_ENOT_FOUND) return PEAL_OK;
-        if (err == PEAL_OK) err = peal_key_id_time_decode(key, &stored_ms, &id);
-        if (err != PEAL_OK) return err;
-        bool many = peal_txn_entries(ids->txn, PEAL_TREE_IDS_BY_TIME) > ids->count_max;
-        if (!many && fresh(ids, stored_ms)) return PEAL_OK;
-        memcpy(copy, id.at, sizeof copy); /* id points into what is removed now */
-        err = ids_remove(ids, copy, stored_ms);
-        if (err != PEAL_OK) return err;
-    }
+    if (ids->all.next == NULL) return;
+    while (!peal_list_empty(&ids->all))
+        forget(ids, oldest(ids));
+    peal_map_fini(&ids->map);
+}
+
+static bool fresh(const struct peal_ids *ids, const struct peal_id *id, uint64_t now_ms)
+{
+    return now_ms < id->stored_ms || now_ms - id->stored_ms < ids->age_ms;
+}
+
+static struct peal_id *find(const struct peal_ids *ids, const char key[PEAL_KEY_ID])
+{
+    struct peal_map_node *node = peal_map_find(&ids->map, peal_span_make(key, PEAL_KEY_ID));
+    return node == NULL ? NULL : PEAL_FROM_NODE(node, struct peal_id, node);
+}
+
+const struct peal_id *peal_ids_find(const struct peal_ids *ids, const char key[PEAL_KEY_ID],
+                                    uint64_t now_ms)
+{
+    const struct peal_id *id = find(ids, key);
+    return id != NULL && fresh(ids, id, now_ms) ? id : NULL;
+}
+
+enum peal_err peal_ids_add(struct peal_ids *ids, const struct peal_id *id)
+{
+    struct peal_id *copy = malloc(sizeof *copy);
+    if (copy == NULL) return PEAL_ENOMEM;
+    *copy = *id;
+    struct peal_id *before = find(ids, id->key);
+    if (before != NULL) forget(ids, before); /* too old, or the log says it twice */
+    peal_list_append(&ids->all, &copy->link);
+    peal_map_add(&ids->map, &copy->node, peal_span_make(copy->key, PEAL_KEY_ID));
+    ids->batch_count++;
     return PEAL_OK;
 }
 
-enum peal_err peal_ids_add(struct peal_ids *ids, const char id[PEAL_KEY_ID],
-                           const struct peal_id_record *record)
+void peal_ids_commit(struct peal_ids *ids)
 {
-    char time_key[PEAL_KEY_ID_TIME];
-    char value[PEAL_RECORD_ID];
-    size_t removed;
-    struct peal_span key = {id, PEAL_KEY_ID};
-    peal_id_record_encode(key, record, value);
-    peal_key_id_time(time_key, record->stored_ms, id);
-    ids->wrote = true;
-    enum peal_err err =
-        peal_txn_put(ids->txn, PEAL_TREE_IDS, key, peal_span_make(value, sizeof value));
-    if (err == PEAL_OK)
-        err = peal_txn_put(ids->txn, PEAL_TREE_IDS_BY_TIME,
-                           peal_span_make(time_key, sizeof time_key), nothing);
-    return err == PEAL_OK ? peal_ids_trim(ids, TRIM, &removed) : err;
+    ids->batch_count = 0;
+}
+
+void peal_ids_rollback(struct peal_ids *ids)
+{
+    for (; ids->batch_count > 0; ids->batch_count--)
+        forget(ids, PEAL_FROM_LINK(ids->all.prev, struct peal_id, link));
+}
+
+void peal_ids_trim(struct peal_ids *ids, uint64_t now_ms, size_t most)
+{
+    PEAL_ASSERT(ids->batch_count == 0);
+    for (; most > 0 && !peal_list_empty(&ids->all); most--) {
+        struct peal_id *id = oldest(ids);
+        if (ids->map.count <= ids->count_max && fresh(ids, id, now_ms)) return;
+        forget(ids, id);
+    }
+}
+
+uint64_t peal_ids_first_seq(const struct peal_ids *ids)
+{
+    return peal_list_empty(&ids->all) ? UINT64_MAX : oldest(ids)->seq;
+}
+
+const struct peal_id *peal_ids_next(const struct peal_ids *ids, const struct peal_id *before)
+{
+    const struct peal_link *link = before == NULL ? ids->all.next : before->link.next;
+    return link == &ids->all ? NULL : PEAL_FROM_LINK(link, const struct peal_id, link);
+}
+
+void peal_ids_renewed(struct peal_ids *ids, size_t count, uint64_t seq)
+{
+    for (; count > 0; count--) {
+        struct peal_id *id = oldest(ids);
+        id->seq = seq++;
+        peal_list_remove(&id->link);
+        peal_list_append(&ids->all, &id->link);
+    }
 }

@@ -8,8 +8,9 @@
  *
  * Shape:  at most PEAL_INBOX_MESSAGES_MAX offsets in the window; kept <= next - first;
  *         kept == 0 exactly when first == next; lost_to < first; read implies delivered.
- * Thread: the owner of the struct. Memory: one flat struct of about 2 KiB, nothing behind it.
- * Source: docs/PROTOCOL.md, section "Delivered, read, unread". */
+ * Thread: the owner of the struct. Memory: about 120 bytes, and the bitmaps behind it where a
+ * window of more than 64 offsets has marks: peal_inbox_fini frees them. Source: docs/PROTOCOL.md,
+ * section "Delivered, read, unread". */
 #ifndef PEAL_STORAGE_INBOX_H
 #define PEAL_STORAGE_INBOX_H
 
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/config.h"
+#include "base/err.h"
 #include "base/limits.h"
 
 enum {
@@ -25,9 +27,12 @@ enum {
     PEAL_INBOX_WORDS = PEAL_INBOX_MESSAGES_MAX / 64 + 1,
 };
 
-struct peal_inbox {
-    uint64_t gid;          /* unique number of the group; part of the keys of its messages */
+/* What of a head is a number. All of it is absolute: a record of the log that carries it makes it
+ * true, whatever was known before. */
+struct peal_numbers {
+    uint64_t gid;          /* unique number of the group, never 0 once it has a record */
     uint64_t epoch;        /* not 0 */
+    uint64_t ver;          /* +1 with every record of the log that concerns the group */
     uint64_t next;         /* offset of the next message */
     uint64_t first;        /* oldest offset that can still be fetched */
     uint64_t lost_to;      /* highest offset that was removed before it was settled; 0 = none */
@@ -37,21 +42,60 @@ struct peal_inbox {
     uint64_t kept;         /* messages kept */
     uint64_t oldest_ms;    /* when the message at `first` was stored; 0 when none is kept */
     uint64_t expires_ms;   /* no kept message expires by TTL before this; 0 = none ever does */
-    uint64_t delivered[PEAL_INBOX_WORDS]; /* bit 0 of word 0 is offset first & ~63 */
-    uint64_t read[PEAL_INBOX_WORDS];
+};
+
+/* Delivered and read of the window, without the zero words at its end. Most heads have no bit, or
+ * fit in one word, so nothing is allocated for them. */
+struct peal_marks {
+    uint32_t word_count; /* of each bitmap */
+    uint32_t room;       /* 0: `small` is used, and word_count is at most 1 */
+    union {
+        uint64_t small[2]; /* delivered, read */
+        uint64_t *words;   /* room of delivered, and behind them room of read */
+    };
+};
+
+struct peal_inbox {
+    struct peal_numbers n;
+    struct peal_marks marks; /* bit 0 of word 0 is offset first & ~63 */
 };
 
 /* Why a message has to go. */
 enum peal_gone {
     PEAL_GONE_NOT,
-    PEAL_GONE_SETTLED, /* seen by the user, and keep.settled has passed or room was needed */
-    PEAL_GONE_EVICTED, /* a limit of keep took it from a user who had not seen it */
-    PEAL_GONE_AGED,    /* older than keep.age, and the user had not seen it */
-    PEAL_GONE_EXPIRED, /* its own TTL: by intent, nothing is lost */
+    PEAL_GONE_SETTLED,   /* seen by the user, and keep.settled has passed or room was needed */
+    PEAL_GONE_EVICTED,   /* a limit of keep took it from a user who had not seen it */
+    PEAL_GONE_AGED,      /* older than keep.age, and the user had not seen it */
+    PEAL_GONE_EXPIRED,   /* its own TTL: by intent, nothing is lost */
+    PEAL_GONE_COLLAPSED, /* a newer one with the same collapse key: likewise */
 };
 
-/* Makes an empty group without messages. */
-void peal_inbox_init(struct peal_inbox *inbox, uint64_t gid, uint64_t epoch);
+/* Makes an empty group without messages, of version 0 and without a number. */
+void peal_inbox_init(struct peal_inbox *inbox, uint64_t epoch);
+void peal_inbox_fini(struct peal_inbox *inbox); /* what was never marked needs none */
+/* Makes a copy that is independent. Errors: PEAL_ENOMEM; *out then needs no fini. */
+enum peal_err peal_inbox_copy(const struct peal_inbox *inbox, struct peal_inbox *out);
+/* Room for the bits of every offset that the window may have after `next`, so that what sets bits
+ * cannot fail. Errors: PEAL_ENOMEM. */
+enum peal_err peal_inbox_reserve(struct peal_inbox *inbox, uint64_t next);
+/* Both bitmaps, each of word_count words. */
+const uint64_t *peal_inbox_delivered_words(const struct peal_inbox *inbox, size_t *word_count);
+const uint64_t *peal_inbox_read_words(const struct peal_inbox *inbox, size_t *word_count);
+/* Takes numbers that were written down, and moves the window to them: bits below n->first go, new
+ * offsets have none. Numbers and bits that do not fit together are made to (the disk may have
+ * lost a record between). Sets no bit, so it needs no room. */
+void peal_inbox_become(struct peal_inbox *inbox, const struct peal_numbers *n);
+/* Are these numbers of the same life of the group as the bits are? If not (another gid, a window
+ * that went back), peal_inbox_become clears them all. Another epoch alone changes no bit. */
+bool peal_inbox_continues(const struct peal_inbox *inbox, const struct peal_numbers *n);
+/* In all that follows whatever sets bits needs room, see peal_inbox_reserve; at `first` there
+ * always is.
+ *
+ * Sets both bits, or only delivered, of [from, to], as far as it lies in the window. */
+void peal_inbox_set(struct peal_inbox *inbox, bool read, uint64_t from, uint64_t to);
+/* Sets the bits of whole words, from offset first & ~63 on, as far as they lie in the window. */
+void peal_inbox_set_words(struct peal_inbox *inbox, const uint64_t *delivered, const uint64_t *read,
+                          size_t word_count);
 /* Numbers a message of `bytes`; peal_inbox_fits must have said yes. expires_ms 0 = never. */
 uint64_t peal_inbox_add(struct peal_inbox *inbox, uint64_t bytes, uint64_t now_ms,
                         uint64_t expires_ms);

@@ -1,6 +1,7 @@
 #include "storage/keys.h"
 
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -84,21 +85,6 @@ void peal_key_id(char out[PEAL_KEY_ID], struct peal_span group, struct peal_span
     PEAL_ASSERT(rc == 0);
 }
 
-void peal_key_id_time(char out[PEAL_KEY_ID_TIME], uint64_t stored_ms, const char id[PEAL_KEY_ID])
-{
-    put_u64(out, stored_ms);
-    memcpy(out + 8, id, PEAL_KEY_ID);
-}
-
-enum peal_err peal_key_id_time_decode(struct peal_span key, uint64_t *stored_ms,
-                                      struct peal_span *id)
-{
-    if (key.size != PEAL_KEY_ID_TIME) return PEAL_ECORRUPT;
-    *stored_ms = get_u64(key.at);
-    *id = (struct peal_span){key.at + 8, PEAL_KEY_ID};
-    return PEAL_OK;
-}
-
 /* ---- records ---------------------------------------------------------------------------- */
 
 static uint64_t checksum_of(struct peal_span key, const char *record, size_t size)
@@ -167,88 +153,45 @@ enum peal_err peal_record_decode(struct peal_span key, struct peal_span bytes,
     return PEAL_OK;
 }
 
-void peal_id_record_encode(struct peal_span key, const struct peal_id_record *record,
-                           char out[PEAL_RECORD_ID])
-{
-    out[8] = PEAL_RECORD_VERSION;
-    put_u64(out + 9, record->epoch);
-    put_u64(out + 17, record->offset);
-    put_u64(out + 25, record->stored_ms);
-    peal_record_seal(key, out, PEAL_RECORD_ID);
-}
-
-enum peal_err peal_id_record_decode(struct peal_span key, struct peal_span bytes,
-                                    struct peal_id_record *out)
-{
-    if (bytes.size != PEAL_RECORD_ID || !sealed(key, bytes)) return PEAL_ECORRUPT;
-    if (bytes.at[8] != PEAL_RECORD_VERSION) return PEAL_ECORRUPT;
-    *out = (struct peal_id_record){
-        .epoch = get_u64(bytes.at + 9),
-        .offset = get_u64(bytes.at + 17),
-        .stored_ms = get_u64(bytes.at + 25),
-    };
-    return PEAL_OK;
-}
-
 /* ---- head ------------------------------------------------------------------------------- */
 
-/* The numbers of a head in their order behind the two sizes. */
-static const size_t head_fields[] = {
-    offsetof(struct peal_inbox, gid),          offsetof(struct peal_inbox, epoch),
-    offsetof(struct peal_inbox, next),         offsetof(struct peal_inbox, first),
-    offsetof(struct peal_inbox, lost_to),      offsetof(struct peal_inbox, rev),
-    offsetof(struct peal_inbox, last_mark_ms), offsetof(struct peal_inbox, bytes),
-    offsetof(struct peal_inbox, kept),         offsetof(struct peal_inbox, oldest_ms),
-    offsetof(struct peal_inbox, expires_ms),
+/* The numbers of a head are written in the order in which they are declared. */
+enum {
+    HEAD_WORDS_AT = 9,
+    HEAD_NUMBERS_AT = 11,
+    HEAD_NUMBERS = sizeof(struct peal_numbers) / sizeof(uint64_t),
 };
-enum { HEAD_FIELDS = sizeof head_fields / sizeof head_fields[0] };
-_Static_assert(13 + 8 * HEAD_FIELDS == PEAL_RECORD_HEAD, "layout in keys.h");
+_Static_assert(HEAD_NUMBERS_AT + 8 * HEAD_NUMBERS == PEAL_RECORD_HEAD, "layout in keys.h");
 
-static uint64_t *field_of(struct peal_inbox *inbox, size_t i)
+static bool numbers_valid(const struct peal_numbers *n)
 {
-    return (uint64_t *)(void *)((char *)inbox + head_fields[i]);
+    if (n->gid == 0 || n->epoch == 0) return false;
+    if (n->first == 0 || n->next >= OFFSET_MAX) return false;
+    if (n->first > n->next || n->lost_to >= n->first) return false;
+    if (n->next - n->first > PEAL_INBOX_MESSAGES_MAX) return false;
+    if (n->kept > n->next - n->first) return false;
+    return n->first != n->next || n->bytes == 0;
 }
 
-/* Words are stored lowest byte first, which is how they lie in memory here. */
-static size_t bitmap_encode(const uint64_t words[PEAL_INBOX_WORDS], char *out)
+/* Of the word whose lowest bit is the offset `begin`, the bits that lie in [first, next). */
+static uint64_t window_bits(const struct peal_numbers *n, uint64_t begin)
 {
-    size_t count = PEAL_INBOX_WORDS;
-    while (count > 0 && words[count - 1] == 0)
-        count--;
-    memcpy(out, words, count * 8);
-    size_t size = count * 8;
-    while (size > 0 && out[size - 1] == 0)
-        size--;
-    return size;
+    uint64_t bits = UINT64_MAX;
+    if (n->next <= begin) return 0;
+    if (n->next - begin < 64) bits = ((uint64_t)1 << (n->next - begin)) - 1;
+    if (begin < n->first) bits &= UINT64_MAX << (n->first % 64);
+    return bits;
 }
 
-/* No bit may stand outside of [first, next). */
-static bool bitmap_fits(const struct peal_inbox *inbox, const uint64_t words[PEAL_INBOX_WORDS])
+/* No bit may stand outside of the window, and what is read is delivered. */
+static bool marks_valid(const struct peal_numbers *n, const uint64_t *delivered,
+                        const uint64_t *read, size_t word_count)
 {
-    uint64_t base = inbox->first & ~(uint64_t)63;
-    for (uint64_t w = 0; w < PEAL_INBOX_WORDS; w++) {
-        uint64_t allowed = UINT64_MAX;
-        uint64_t begin = base + w * 64;
-        if (inbox->next <= begin) allowed = 0;
-        if (inbox->next > begin && inbox->next - begin < 64)
-            allowed = ((uint64_t)1 << (inbox->next - begin)) - 1;
-        if (w == 0) allowed &= UINT64_MAX << (inbox->first % 64);
-        if ((words[w] & ~allowed) != 0) return false;
-    }
-    return true;
-}
-
-static bool head_valid(const struct peal_inbox *inbox)
-{
-    if (inbox->gid == 0 || inbox->epoch == 0) return false;
-    if (inbox->first == 0 || inbox->next >= OFFSET_MAX) return false;
-    if (inbox->first > inbox->next || inbox->lost_to >= inbox->first) return false;
-    if (inbox->next - inbox->first > PEAL_INBOX_MESSAGES_MAX) return false;
-    if (inbox->kept > inbox->next - inbox->first) return false;
-    if (inbox->kept == 0 && inbox->bytes != 0 && inbox->first == inbox->next) return false;
-    if (!bitmap_fits(inbox, inbox->delivered)) return false;
-    for (size_t w = 0; w < PEAL_INBOX_WORDS; w++) {
-        if ((inbox->read[w] & ~inbox->delivered[w]) != 0) return false;
+    uint64_t base = n->first & ~(uint64_t)63;
+    if (word_count > PEAL_INBOX_WORDS) return false;
+    for (size_t w = 0; w < word_count; w++) {
+        if ((delivered[w] & ~window_bits(n, base + w * 64)) != 0) return false;
+        if ((read[w] & ~delivered[w]) != 0) return false;
     }
     return true;
 }
@@ -256,34 +199,63 @@ static bool head_valid(const struct peal_inbox *inbox)
 size_t peal_head_encode(struct peal_span key, const struct peal_inbox *inbox,
                         char out[PEAL_RECORD_HEAD_MAX])
 {
-    PEAL_ASSERT(head_valid(inbox));
-    struct peal_inbox copy = *inbox;
+    size_t count;
+    const uint64_t *read = peal_inbox_read_words(inbox, &count);
+    const uint64_t *delivered = peal_inbox_delivered_words(inbox, &count);
+    PEAL_ASSERT(numbers_valid(&inbox->n));
+    PEAL_ASSERT(marks_valid(&inbox->n, delivered, read, count));
+    while (count > 0 && delivered[count - 1] == 0)
+        count--;
+
+    uint64_t numbers[HEAD_NUMBERS];
+    memcpy(numbers, &inbox->n, sizeof numbers);
     out[8] = PEAL_RECORD_VERSION;
-    for (size_t i = 0; i < HEAD_FIELDS; i++)
-        put_u64(out + 13 + 8 * i, *field_of(&copy, i));
-    size_t delivered = bitmap_encode(inbox->delivered, out + PEAL_RECORD_HEAD);
-    size_t read = bitmap_encode(inbox->read, out + PEAL_RECORD_HEAD + delivered);
-    put_u16(out + 9, delivered);
-    put_u16(out + 11, read);
-    peal_record_seal(key, out, PEAL_RECORD_HEAD + delivered + read);
-    return PEAL_RECORD_HEAD + delivered + read;
+    put_u16(out + HEAD_WORDS_AT, count);
+    for (size_t i = 0; i < HEAD_NUMBERS; i++)
+        put_u64(out + HEAD_NUMBERS_AT + 8 * i, numbers[i]);
+    /* Words are stored lowest byte first, which is how they lie in memory here. */
+    if (count > 0) memcpy(out + PEAL_RECORD_HEAD, delivered, count * 8);
+    if (count > 0) memcpy(out + PEAL_RECORD_HEAD + count * 8, read, count * 8);
+    peal_record_seal(key, out, PEAL_RECORD_HEAD + 2 * 8 * count);
+    return PEAL_RECORD_HEAD + 2 * 8 * count;
+}
+
+/* Puts the bitmaps of a record behind valid numbers. */
+static enum peal_err marks_decode(const char *bytes, size_t count, struct peal_inbox *inbox)
+{
+    uint64_t words[2 * PEAL_INBOX_WORDS];
+    memcpy(words, bytes, 2 * 8 * count);
+    if (!marks_valid(&inbox->n, words, words + count, count)) return PEAL_ECORRUPT;
+    if (count > 0 && words[count - 1] == 0) return PEAL_ECORRUPT; /* never written so */
+
+    /* Only what the bits need, which is often less than the window. */
+    struct peal_marks *marks = &inbox->marks;
+    if (count > 1) {
+        marks->words = malloc(2 * 8 * count);
+        if (marks->words == NULL) return PEAL_ENOMEM;
+        memcpy(marks->words, words, 2 * 8 * count);
+        marks->room = (uint32_t)count;
+    } else if (count == 1) {
+        memcpy(marks->small, words, 2 * 8);
+    }
+    marks->word_count = (uint32_t)count;
+    return PEAL_OK;
 }
 
 enum peal_err peal_head_decode(struct peal_span key, struct peal_span bytes, struct peal_inbox *out)
 {
     if (bytes.size < PEAL_RECORD_HEAD || !sealed(key, bytes)) return PEAL_ECORRUPT;
     if (bytes.at[8] != PEAL_RECORD_VERSION) return PEAL_ECORRUPT;
-    size_t delivered = get_u16(bytes.at + 9);
-    size_t read = get_u16(bytes.at + 11);
-    if (delivered > 8 * PEAL_INBOX_WORDS || read > 8 * PEAL_INBOX_WORDS) return PEAL_ECORRUPT;
-    if (bytes.size != PEAL_RECORD_HEAD + delivered + read) return PEAL_ECORRUPT;
+    size_t count = get_u16(bytes.at + HEAD_WORDS_AT);
+    if (count > PEAL_INBOX_WORDS) return PEAL_ECORRUPT;
+    if (bytes.size != PEAL_RECORD_HEAD + 2 * 8 * count) return PEAL_ECORRUPT;
 
+    uint64_t numbers[HEAD_NUMBERS];
+    for (size_t i = 0; i < HEAD_NUMBERS; i++)
+        numbers[i] = get_u64(bytes.at + HEAD_NUMBERS_AT + 8 * i);
     *out = (struct peal_inbox){0};
-    for (size_t i = 0; i < HEAD_FIELDS; i++)
-        *field_of(out, i) = get_u64(bytes.at + 13 + 8 * i);
-    memcpy(out->delivered, bytes.at + PEAL_RECORD_HEAD, delivered);
-    memcpy(out->read, bytes.at + PEAL_RECORD_HEAD + delivered, read);
+    memcpy(&out->n, numbers, sizeof numbers);
     /* Half of what may be encoded: a head that was read can always be written again. */
-    if (out->next >= OFFSET_MAX / 2) return PEAL_ECORRUPT;
-    return head_valid(out) ? PEAL_OK : PEAL_ECORRUPT;
+    if (!numbers_valid(&out->n) || out->n.next >= OFFSET_MAX / 2) return PEAL_ECORRUPT;
+    return marks_decode(bytes.at + PEAL_RECORD_HEAD, count, out);
 }

@@ -4,23 +4,23 @@
  * xxh3_64 of all that follows it, seeded with the xxh3_64 of its key: a record that the
  * database returns under a wrong key fails it as well. LMDB has no checksums of its own.
  *
- * | tree        | key                              | value behind checksum u64                   |
- * | ----------- | -------------------------------- | ------------------------------------------- |
- * | meta        | `layout generation owner gid`    | number u64                                  |
- * | meta        | `slots`                          | bytes of the router (router/holdings.h)     |
- * | head        | slot u16, group name             | version u8, delivered size u16, read size   |
- * |             |                                  | u16, gid, epoch, next, first, lost_to, rev, |
- * |             |                                  | last_mark_ms, bytes, kept, oldest_ms,       |
- * |             |                                  | expires_ms (u64 each), delivered, read      |
- * | message     | slot u16, gid u64, offset u64    | version u8, flags u8, stored_ms u64,        |
- * |             |                                  | expires_ms u64, encoded envelope            |
- * | ids         | blake2b-128(group, 0, id)        | version u8, epoch u64, offset u64,          |
- * |             |                                  | stored_ms u64                               |
- * | ids_by_time | stored_ms u64, key of ids        | nothing: an index that can be made again    |
+ * | file  | tree    | key                           | value behind checksum u64                   |
+ * | ----- | ------- | ----------------------------- | ------------------------------------------- |
+ * | log   | meta    | `layout generation owner`     | number u64                                  |
+ * | log   | meta    | `moved`                       | number u64                                  |
+ * | log   | meta    | `slots`                       | bytes of the router (router/holdings.h)     |
+ * | log   | log     | sequence u64                  | see storage/entry.h                         |
+ * | inbox | meta    | `layout generation gid`       | number u64                                  |
+ * | inbox | head    | slot u16, group name          | version u8, words of each bitmap u16, the   |
+ * |       |         |                               | fields of struct peal_numbers (u64 each, in |
+ * |       |         |                               | their order), delivered, read               |
+ * | inbox | message | slot u16, gid u64, offset u64 | version u8, flags u8, stored_ms u64,        |
+ * |       |         |                               | expires_ms u64, encoded envelope            |
  *
- * `layout` is PEAL_LAYOUT; `generation` the epoch of new groups; `owner` the boot id of the
- * process that may write; `gid` the last number given to a group. In a head the two bitmaps
- * begin at offset `first & ~63`, lowest bit first, without the zero bytes at their end.
+ * `layout` is PEAL_LAYOUT; `generation` the epoch of new groups, the same in both files: they
+ * belong together; `owner` the boot id of the process that may write; `moved` the sequence up to
+ * which the log is in the inbox; `gid` the highest number of a group in the inbox. In a head the
+ * bitmaps begin at offset `first & ~63`, lowest bit first, without the zero words at their end.
  * `flags` of a message is 0 and reserved.
  *
  * Thread: any; no state. Memory: decoding borrows the value.
@@ -37,17 +37,15 @@
 #include "storage/inbox.h"
 
 enum {
-    PEAL_LAYOUT = 1,
-    PEAL_RECORD_VERSION = 1,
+    PEAL_LAYOUT = 2,
+    PEAL_RECORD_VERSION = 2,
     PEAL_KEY_HEAD_MAX = 2 + PEAL_NAME_MAX,
     PEAL_KEY_MESSAGE = 18,
     PEAL_KEY_ID = 16,
-    PEAL_KEY_ID_TIME = 24,
     PEAL_RECORD_NUMBER = 16,
-    PEAL_RECORD_BLOB = 8,     /* bytes in front of it */
-    PEAL_RECORD_MESSAGE = 26, /* bytes in front of the envelope */
-    PEAL_RECORD_ID = 33,
-    PEAL_RECORD_HEAD = 101, /* bytes in front of the bitmaps */
+    PEAL_RECORD_BLOB = 8,                  /* bytes in front of it */
+    PEAL_RECORD_MESSAGE = 26,              /* bytes in front of the envelope */
+    PEAL_RECORD_HEAD = 8 + 1 + 2 + 12 * 8, /* bytes in front of the bitmaps */
     PEAL_RECORD_HEAD_MAX = PEAL_RECORD_HEAD + 2 * 8 * PEAL_INBOX_WORDS,
 };
 
@@ -58,12 +56,8 @@ enum peal_err peal_key_head_group(struct peal_span key, struct peal_span *group)
 void peal_key_message(char out[PEAL_KEY_MESSAGE], uint16_t slot, uint64_t gid, uint64_t offset);
 /* The offset when key is one of a message of (slot, gid), else 0. */
 uint64_t peal_key_message_offset(struct peal_span key, uint16_t slot, uint64_t gid);
+/* Not on the disk, but of the same kind: what the ids of dedup are known by. */
 void peal_key_id(char out[PEAL_KEY_ID], struct peal_span group, struct peal_span id);
-void peal_key_id_time(char out[PEAL_KEY_ID_TIME], uint64_t stored_ms, const char id[PEAL_KEY_ID]);
-/* Errors: PEAL_ECORRUPT. `id` gets the PEAL_KEY_ID bytes at the end of key. */
-enum peal_err peal_key_id_time_decode(struct peal_span key, uint64_t *stored_ms,
-                                      struct peal_span *id);
-
 /* Writes the checksum over the first 8 bytes of a record whose other bytes are complete. */
 void peal_record_seal(struct peal_span key, char *record, size_t size);
 
@@ -87,20 +81,10 @@ void peal_record_encode(struct peal_span key, const struct peal_record *record, 
 enum peal_err peal_record_decode(struct peal_span key, struct peal_span bytes,
                                  struct peal_record *out);
 
-struct peal_id_record {
-    uint64_t epoch;
-    uint64_t offset;
-    uint64_t stored_ms;
-};
-
-void peal_id_record_encode(struct peal_span key, const struct peal_id_record *record,
-                           char out[PEAL_RECORD_ID]);
-enum peal_err peal_id_record_decode(struct peal_span key, struct peal_span bytes,
-                                    struct peal_id_record *out);
-
 /* Returns the size of the record. */
 size_t peal_head_encode(struct peal_span key, const struct peal_inbox *inbox,
                         char out[PEAL_RECORD_HEAD_MAX]);
+/* Also PEAL_ENOMEM. *out needs peal_inbox_fini. */
 enum peal_err peal_head_decode(struct peal_span key, struct peal_span bytes,
                                struct peal_inbox *out);
 

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -15,22 +16,31 @@
 #include "proto/wire.h"
 #include "storage/inbox.h"
 #include "storage/keys.h"
-#include "storage/quota.h"
+
+/* A fetch on its way from the store thread. */
+struct read {
+    struct peal_store_fetch *fetch;
+    struct peal_view view;
+    enum peal_err err; /* not PEAL_OK: there is no view */
+};
 
 struct peal_reader {
     struct peal_reader_setup setup;
-    struct peal_mailbox box;
-    struct peal_quota *quota;
+    struct peal_mailbox box; /* of struct read */
     _Atomic bool stopping;
     pthread_t thread;
+    /* Used in turn by the store thread. One comes again after as many reads as can be under way,
+     * and they are answered in order: it was answered then. */
+    struct read reads[PEAL_STORE_READS_MAX];
+    uint64_t submitted;
 };
 
 /* ---- page ------------------------------------------------------------------------------- */
 
 struct page {
-    struct peal_txn *txn;
+    struct peal_view *view;
+    const struct peal_inbox *inbox; /* of the view */
     const struct peal_store_fetch *fetch;
-    struct peal_inbox inbox;
     uint16_t slot;
     bool marks;
     uint64_t now_ms;
@@ -91,24 +101,20 @@ static void run_add(struct page *page, enum peal_frame_type type, uint64_t why, 
 static enum peal_err look(struct page *page, uint64_t offset, struct peal_record *record,
                           enum there *out)
 {
-    char at[PEAL_KEY_MESSAGE];
-    struct peal_span key = {at, sizeof at};
-    struct peal_span value;
     *out = THERE_SKIP;
-    if (page->fetch->flags & PEAL_FLAG_UNACKED && peal_inbox_delivered(&page->inbox, offset))
+    if (page->fetch->flags & PEAL_FLAG_UNACKED && peal_inbox_delivered(page->inbox, offset))
         return PEAL_OK;
-    bool read = peal_inbox_read(&page->inbox, offset);
+    bool read = peal_inbox_read(page->inbox, offset);
     if (page->fetch->flags & PEAL_FLAG_UNREAD && read) return PEAL_OK;
 
-    peal_key_message(at, page->slot, page->inbox.gid, offset);
-    enum peal_err err = peal_txn_get(page->txn, PEAL_TREE_MESSAGE, key, &value);
+    enum peal_err err = peal_view_message(page->view, page->slot, offset, record);
     if (err == PEAL_ENOT_FOUND && read) return PEAL_OK;
-    if (err != PEAL_OK && err != PEAL_ENOT_FOUND) return err;
-    if (err == PEAL_ENOT_FOUND || peal_record_decode(key, value, record) != PEAL_OK) {
+    if (err == PEAL_ENOT_FOUND || err == PEAL_ECORRUPT) {
         if (page->damaged++ == 0) page->damaged_first = offset;
         *out = THERE_CORRUPT;
         return PEAL_OK;
     }
+    if (err != PEAL_OK) return err;
     bool expired = record->expires_ms != 0 && record->expires_ms <= page->now_ms;
     if (!expired) *out = THERE_MESSAGE;
     return PEAL_OK;
@@ -123,8 +129,8 @@ static bool fits(const struct page *page, const struct peal_record *record)
 static void message_add(struct page *page, uint64_t offset, const struct peal_record *record)
 {
     uint64_t flags = 0;
-    if (page->marks && peal_inbox_delivered(&page->inbox, offset)) flags |= PEAL_FLAG_ACKED;
-    if (page->marks && peal_inbox_read(&page->inbox, offset)) flags |= PEAL_FLAG_READ;
+    if (page->marks && peal_inbox_delivered(page->inbox, offset)) flags |= PEAL_FLAG_ACKED;
+    if (page->marks && peal_inbox_read(page->inbox, offset)) flags |= PEAL_FLAG_READ;
     run_end(page);
     entry_add(page, &(struct peal_frame){
                         .type = PEAL_F_MESSAGE, .envelope = record->envelope, .flags = flags});
@@ -136,30 +142,30 @@ static void message_add(struct page *page, uint64_t offset, const struct peal_re
 /* What came before the window: lost, gone by intent, or of another epoch. */
 static void start_forward(struct page *page)
 {
-    const struct peal_inbox *inbox = &page->inbox;
+    const struct peal_numbers *n = &page->inbox->n;
     const struct peal_store_fetch *fetch = page->fetch;
-    bool other = fetch->epoch != 0 && fetch->epoch != inbox->epoch;
+    bool other = fetch->epoch != 0 && fetch->epoch != n->epoch;
     page->position = fetch->offset;
-    if (other || fetch->offset >= inbox->next) {
+    if (other || fetch->offset >= n->next) {
         /* `to` is 0 when nothing of this epoch is known to be lost. */
-        run_add(page, PEAL_F_GAP, PEAL_GAP_EPOCH, 1, inbox->first - 1);
-        page->position = inbox->first - 1;
+        run_add(page, PEAL_F_GAP, PEAL_GAP_EPOCH, 1, n->first - 1);
+        page->position = n->first - 1;
         return;
     }
     uint64_t from = fetch->offset + 1;
-    if (from >= inbox->first) return;
-    if (inbox->lost_to >= from) {
-        run_add(page, PEAL_F_GAP, PEAL_GAP_EVICTED, from, inbox->lost_to);
-        from = inbox->lost_to + 1;
+    if (from >= n->first) return;
+    if (n->lost_to >= from) {
+        run_add(page, PEAL_F_GAP, PEAL_GAP_EVICTED, from, n->lost_to);
+        from = n->lost_to + 1;
     }
-    if (from < inbox->first) run_add(page, PEAL_F_SKIP, 0, from, inbox->first - 1);
-    page->position = inbox->first - 1;
+    if (from < n->first) run_add(page, PEAL_F_SKIP, 0, from, n->first - 1);
+    page->position = n->first - 1;
 }
 
 static enum peal_err fill_forward(struct page *page)
 {
     start_forward(page);
-    while (page->position + 1 < page->inbox.next) {
+    while (page->position + 1 < page->inbox->n.next) {
         uint64_t offset = page->position + 1;
         struct peal_record record;
         enum there there;
@@ -180,11 +186,11 @@ static enum peal_err fill_forward(struct page *page)
 static enum peal_err fill_reverse(struct page *page)
 {
     const struct peal_store_fetch *fetch = page->fetch;
-    bool other = fetch->epoch != 0 && fetch->epoch != page->inbox.epoch;
+    bool other = fetch->epoch != 0 && fetch->epoch != page->inbox->n.epoch;
     uint64_t before = other || fetch->offset == 0 ? UINT64_MAX : fetch->offset;
-    if (before > page->inbox.next) before = page->inbox.next;
+    if (before > page->inbox->n.next) before = page->inbox->n.next;
     page->position = before;
-    for (uint64_t offset = before - 1; offset >= page->inbox.first; offset--) {
+    for (uint64_t offset = before - 1; offset >= page->inbox->n.first; offset--) {
         struct peal_record record;
         enum there there;
         enum peal_err err = look(page, offset, &record, &there);
@@ -197,18 +203,6 @@ static enum peal_err fill_reverse(struct page *page)
         message_add(page, offset, &record);
         page->position = offset;
     }
-    return PEAL_OK;
-}
-
-static enum peal_err head_read(struct page *page, uint64_t generation)
-{
-    char at[PEAL_KEY_HEAD_MAX];
-    struct peal_span value;
-    struct peal_span key = {at, peal_key_head(at, page->fetch->group)};
-    enum peal_err err = peal_txn_get(page->txn, PEAL_TREE_HEAD, key, &value);
-    if (err == PEAL_OK) return peal_head_decode(key, value, &page->inbox);
-    if (err != PEAL_ENOT_FOUND) return err;
-    peal_inbox_init(&page->inbox, 0, generation);
     return PEAL_OK;
 }
 
@@ -227,17 +221,17 @@ static enum peal_err page_encode(struct page *page, struct peal_buf *out)
         entries[i] = peal_span_make(page->data.at + at, sizes[i]);
         at += sizes[i];
     }
-    const struct peal_inbox *inbox = &page->inbox;
+    const struct peal_numbers *n = &page->inbox->n;
     struct peal_frame frame = {
         .type = PEAL_F_PAGE,
         .req = page->fetch->tag[0],
         .group = page->fetch->group,
-        .epoch = inbox->epoch,
+        .epoch = n->epoch,
         .offset = page->position,
-        .head = inbox->next - 1,
-        .first = inbox->first,
-        .unread = page->marks ? peal_inbox_unread(inbox) : 0,
-        .rev = inbox->rev,
+        .head = n->next - 1,
+        .first = n->first,
+        .unread = page->marks ? peal_inbox_unread(page->inbox) : 0,
+        .rev = n->rev,
         .flags = page->flags,
         .entries = {entries, count},
     };
@@ -261,12 +255,13 @@ static uint64_t clamp(uint64_t wish, uint64_t most)
     return wish == 0 || wish > most ? most : wish;
 }
 
-enum peal_err peal_reader_page(struct peal_txn *txn, const struct peal_store_fetch *fetch,
-                               uint64_t generation, uint64_t now_ms, struct peal_buf *out)
+enum peal_err peal_reader_page(struct peal_view *view, const struct peal_store_fetch *fetch,
+                               uint64_t now_ms, struct peal_buf *out)
 {
     if (peal_name_check(fetch->group) != PEAL_OK) return PEAL_EBAD_GROUP;
     struct page page = {
-        .txn = txn,
+        .view = view,
+        .inbox = &view->inbox,
         .fetch = fetch,
         .slot = peal_group_slot(fetch->group),
         .marks = peal_group_is_inbox(fetch->group),
@@ -274,9 +269,8 @@ enum peal_err peal_reader_page(struct peal_txn *txn, const struct peal_store_fet
         .limit = clamp(fetch->limit, PEAL_PAGE_MESSAGES),
         .bytes_max = clamp(fetch->bytes, PEAL_PAGE_BYTES),
     };
-    enum peal_err err = head_read(&page, generation);
-    if (err == PEAL_OK)
-        err = fetch->flags & PEAL_FLAG_REVERSE ? fill_reverse(&page) : fill_forward(&page);
+    enum peal_err err =
+        fetch->flags & PEAL_FLAG_REVERSE ? fill_reverse(&page) : fill_forward(&page);
     report_damage(&page);
     if (err == PEAL_OK) err = page_encode(&page, out);
     peal_buf_fini(&page.data);
@@ -286,17 +280,16 @@ enum peal_err peal_reader_page(struct peal_txn *txn, const struct peal_store_fet
 
 /* ---- thread ----------------------------------------------------------------------------- */
 
-static void answer(struct peal_reader *reader, struct peal_store_fetch *fetch)
+static void answer(struct peal_reader *reader, struct read *read)
 {
     struct peal_buf buf = {0};
-    struct peal_txn txn;
+    struct peal_store_fetch *fetch = read->fetch;
     uint64_t now_ms = atomic_load_explicit(reader->setup.now_ms, memory_order_relaxed);
-    enum peal_err err = peal_txn_begin(&txn, reader->setup.db, false);
+    enum peal_err err = read->err;
     if (err == PEAL_OK) {
-        err = peal_reader_page(&txn, fetch, reader->setup.generation, now_ms, &buf);
-        peal_txn_abort(&txn);
+        err = peal_reader_page(&read->view, fetch, now_ms, &buf);
+        peal_view_fini(&read->view);
     }
-    if (err == PEAL_ECORRUPT) peal_count(PEAL_M_CORRUPT, 1);
     if (err != PEAL_OK && err != PEAL_ENOMEM) {
         peal_buf_fini(&buf);
         struct peal_frame frame = {
@@ -316,8 +309,8 @@ static void *reader_run(void *arg)
         /* Asked after arming: a stop that came before is seen here, a later one wakes the poll. */
         peal_mailbox_arm(&reader->box);
         bool stopping = atomic_load(&reader->stopping);
-        for (struct peal_store_fetch *fetch; (fetch = peal_mailbox_pop(&reader->box)) != NULL;)
-            answer(reader, fetch);
+        for (struct read *read; (read = peal_mailbox_pop(&reader->box)) != NULL;)
+            answer(reader, read);
         if (stopping) return NULL;
         struct pollfd pfd = {.fd = reader->box.fd, .events = POLLIN};
         poll(&pfd, 1, -1);
@@ -329,16 +322,14 @@ enum peal_err peal_reader_start(const struct peal_reader_setup *setup, struct pe
     *out = NULL;
     struct peal_reader *reader = aligned_alloc(64, (sizeof *reader + 63) / 64 * 64);
     if (reader == NULL) return PEAL_ENOMEM;
-    *reader = (struct peal_reader){.setup = *setup};
-    reader->quota = peal_quota_new(PEAL_STORE_READS_MAX);
-    enum peal_err err =
-        reader->quota == NULL ? PEAL_ENOMEM : peal_mailbox_init(&reader->box, PEAL_STORE_READS_MAX);
+    memset(reader, 0, sizeof *reader);
+    reader->setup = *setup;
+    enum peal_err err = peal_mailbox_init(&reader->box, PEAL_STORE_READS_MAX);
     if (err == PEAL_OK && pthread_create(&reader->thread, NULL, reader_run, reader) != 0) {
         peal_mailbox_fini(&reader->box);
         err = PEAL_ENOMEM;
     }
     if (err != PEAL_OK) {
-        peal_quota_give(reader->quota);
         free(reader);
         return err;
     }
@@ -353,16 +344,16 @@ void peal_reader_stop(struct peal_reader *reader)
     peal_mailbox_wake(&reader->box);
     pthread_join(reader->thread, NULL);
     peal_mailbox_fini(&reader->box);
-    peal_quota_give(reader->quota);
     free(reader);
 }
 
-enum peal_err peal_reader_submit(struct peal_reader *reader, struct peal_store_fetch *fetch)
+void peal_reader_submit(struct peal_reader *reader, struct peal_store_fetch *fetch,
+                        const struct peal_view *view, enum peal_err err)
 {
-    PEAL_ASSERT(fetch->quota == NULL);
-    if (!peal_quota_take(reader->quota)) return PEAL_EQUEUE_FULL;
-    fetch->quota = reader->quota;
-    enum peal_err err = peal_mailbox_push(&reader->box, fetch);
-    PEAL_ASSERT(err == PEAL_OK); /* the box has as many cells */
-    return PEAL_OK;
+    PEAL_ASSERT((view != NULL) == (err == PEAL_OK));
+    struct read *read = &reader->reads[reader->submitted++ % PEAL_STORE_READS_MAX];
+    *read = (struct read){.fetch = fetch, .err = err};
+    if (view != NULL) read->view = *view;
+    enum peal_err full = peal_mailbox_push(&reader->box, read);
+    PEAL_ASSERT(full == PEAL_OK); /* the box has as many cells */
 }

@@ -22,11 +22,24 @@ static void truncate_records(struct disk_group *g, uint64_t from, uint64_t next)
     }
 }
 
+/* A copy in place of what was there. */
+static void keep(struct peal_inbox *to, const struct peal_inbox *from)
+{
+    struct peal_inbox copy;
+    enum peal_err err = peal_inbox_copy(from, &copy);
+    PEAL_ASSERT(err == PEAL_OK);
+    peal_inbox_fini(to);
+    *to = copy;
+}
+
 void disk_fini(struct disk *disk)
 {
     for (size_t i = 0; i < disk->group_count; i++) {
-        truncate_records(&disk->groups[i], 1, disk->groups[i].inbox.next);
+        truncate_records(&disk->groups[i], 1, disk->groups[i].inbox.n.next);
         free(disk->groups[i].records);
+        peal_inbox_fini(&disk->groups[i].inbox);
+        peal_inbox_fini(&disk->backup[i]);
+        peal_inbox_fini(&disk->previous[i]);
     }
     disk->group_count = 0;
 }
@@ -36,8 +49,8 @@ void disk_add_group(struct disk *disk, int number, const char *name, uint64_t ep
     PEAL_ASSERT(disk->group_count < DISK_GROUPS);
     size_t i = disk->group_count++;
     disk->groups[i] = (struct disk_group){.number = number, .name = peal_span_of(name)};
-    peal_inbox_init(&disk->groups[i].inbox, i + 1, epoch);
-    disk->backup[i] = disk->previous[i] = disk->groups[i].inbox;
+    peal_inbox_init(&disk->groups[i].inbox, epoch);
+    disk->backup[i] = disk->previous[i] = disk->groups[i].inbox; /* no bits yet */
 }
 
 struct disk_group *disk_group(struct disk *disk, struct peal_span name)
@@ -52,31 +65,37 @@ static void go_back(struct disk *disk, const struct peal_inbox *to)
 {
     for (size_t i = 0; i < disk->group_count; i++) {
         struct disk_group *g = &disk->groups[i];
-        truncate_records(g, to[i].next, g->inbox.next);
-        g->inbox = to[i];
+        truncate_records(g, to[i].n.next, g->inbox.n.next);
+        keep(&g->inbox, &to[i]);
     }
 }
 
 static void remember(const struct disk *disk, struct peal_inbox *out)
 {
     for (size_t i = 0; i < disk->group_count; i++)
-        out[i] = disk->groups[i].inbox;
+        keep(&out[i], &disk->groups[i].inbox);
+}
+
+static void forget(struct peal_inbox inboxes[DISK_GROUPS])
+{
+    for (size_t i = 0; i < DISK_GROUPS; i++)
+        peal_inbox_fini(&inboxes[i]);
 }
 
 /* ---- operations ---------------------------------------------------------------------------- */
 
 static void answer_head(const struct disk_group *g, struct peal_store_op *op)
 {
-    op->epoch = g->inbox.epoch;
-    op->offset = g->inbox.next - 1;
-    op->first = g->inbox.first;
+    op->epoch = g->inbox.n.epoch;
+    op->offset = g->inbox.n.next - 1;
+    op->first = g->inbox.n.first;
     op->unread = peal_group_is_inbox(g->name) ? peal_inbox_unread(&g->inbox) : 0;
-    op->rev = g->inbox.rev;
+    op->rev = g->inbox.n.rev;
 }
 
 static struct disk_record *add_record(struct disk_group *g)
 {
-    size_t i = (size_t)g->inbox.next - 1;
+    size_t i = (size_t)g->inbox.n.next - 1;
     if (i == g->capacity) {
         g->capacity = g->capacity == 0 ? 64 : g->capacity * 2;
         g->records = realloc(g->records, g->capacity * sizeof *g->records);
@@ -88,7 +107,7 @@ static struct disk_record *add_record(struct disk_group *g)
 /* The offset of the message that was stored with this value before; 0 = none. */
 static uint64_t find_value(const struct disk_group *g, uint64_t value)
 {
-    for (uint64_t offset = g->inbox.next - 1; offset > 0; offset--)
+    for (uint64_t offset = g->inbox.n.next - 1; offset > 0; offset--)
         if (g->records[offset - 1].value == value) return offset;
     return 0;
 }
@@ -113,8 +132,8 @@ static void put(struct disk *disk, struct disk_group *g, struct peal_store_op *o
     }
     PEAL_ASSERT(peal_inbox_fits(&g->inbox));
     struct disk_record *record = add_record(g);
-    env.epoch = g->inbox.epoch;
-    env.offset = g->inbox.next;
+    env.epoch = g->inbox.n.epoch;
+    env.offset = g->inbox.n.next;
     peal_envelope_encode(&env, &buf);
     *record = (struct disk_record){peal_bytes_new(buf.at, buf.size), value};
     PEAL_ASSERT(record->envelope != NULL);
@@ -130,10 +149,14 @@ static void mark(struct disk *disk, struct disk_group *g, struct peal_store_op *
                              .upto = op->upto,
                              .offsets = op->offsets,
                              .offset_count = op->offset_count};
-    struct peal_inbox before = g->inbox;
+    struct peal_inbox before = {0};
+    keep(&before, &g->inbox);
+    enum peal_err err = peal_inbox_reserve(&g->inbox, g->inbox.n.next);
+    PEAL_ASSERT(err == PEAL_OK);
     op->changed = peal_inbox_mark(&g->inbox, op->policy, &with, now_ms);
     answer_head(g, op);
-    if (disk->fault == DISK_FORGETS_MARK) g->inbox = before;
+    if (disk->fault == DISK_FORGETS_MARK) keep(&g->inbox, &before);
+    peal_inbox_fini(&before);
 }
 
 static void reset(struct peal_store_op *op, enum peal_err err)
@@ -152,9 +175,9 @@ static void apply(struct disk *disk, struct peal_store_op *op, uint64_t now_ms)
     switch (op->kind) {
     case PEAL_STORE_HEAD:
         /* What a node has seen and is not there: this is an older copy. */
-        if (op->seen_epoch == g->inbox.epoch && op->seen_offset >= g->inbox.next) {
-            g->inbox.epoch++;
-            checker_on_restored(disk->checker, g->number, g->inbox.epoch);
+        if (op->seen_epoch == g->inbox.n.epoch && op->seen_offset >= g->inbox.n.next) {
+            g->inbox.n.epoch++;
+            checker_on_restored(disk->checker, g->number, g->inbox.n.epoch);
         }
         answer_head(g, op);
         break;
@@ -174,9 +197,9 @@ static void tell_settled(struct disk *disk)
     for (size_t i = 0; i < disk->group_count; i++) {
         const struct disk_group *g = &disk->groups[i];
         if (!peal_group_is_inbox(g->name)) continue;
-        for (uint64_t offset = g->inbox.first; offset < g->inbox.next; offset++)
+        for (uint64_t offset = g->inbox.n.first; offset < g->inbox.n.next; offset++)
             if (peal_inbox_delivered(&g->inbox, offset))
-                checker_on_settled(disk->checker, g->number, g->inbox.epoch, offset);
+                checker_on_settled(disk->checker, g->number, g->inbox.n.epoch, offset);
     }
 }
 
@@ -192,7 +215,7 @@ static void fail_all(struct disk *disk, struct peal_store_op **ops, size_t count
 void disk_work(struct disk *disk, struct peal_store_op **ops, size_t count, uint64_t now_ms,
                enum disk_commit how)
 {
-    struct peal_inbox before[DISK_GROUPS];
+    struct peal_inbox before[DISK_GROUPS] = {0};
     bool marks = false;
     if (disk->broken) {
         fail_all(disk, ops, count, PEAL_EIO);
@@ -204,11 +227,14 @@ void disk_work(struct disk *disk, struct peal_store_op **ops, size_t count, uint
         marks = marks || ops[i]->kind == PEAL_STORE_MARK;
     }
     if (how == DISK_COMMITS) {
-        memcpy(disk->previous, before, sizeof before);
+        for (size_t i = 0; i < disk->group_count; i++)
+            keep(&disk->previous[i], &before[i]);
+        forget(before);
         if (marks) tell_settled(disk);
         return;
     }
     go_back(disk, before);
+    forget(before);
     disk->broken = how == DISK_BREAKS;
     if (disk->fault != DISK_NUMBERS_FAILED)
         fail_all(disk, ops, count, how == DISK_BREAKS ? PEAL_EIO : PEAL_ESTORE_FULL);
@@ -245,15 +271,15 @@ static void fill(struct disk *disk, const struct disk_group *g,
     size_t bytes = 0;
     size_t count = 0;
     f->offset = fetch->offset;
-    if ((fetch->epoch != 0 && fetch->epoch != inbox->epoch) || fetch->offset >= inbox->next) {
+    if ((fetch->epoch != 0 && fetch->epoch != inbox->n.epoch) || fetch->offset >= inbox->n.next) {
         entry_add(page, &(struct peal_frame){.type = PEAL_F_GAP,
                                              .group = fetch->group,
                                              .from = 1,
-                                             .to = inbox->first - 1,
+                                             .to = inbox->n.first - 1,
                                              .why = PEAL_GAP_EPOCH});
-        f->offset = inbox->first - 1;
+        f->offset = inbox->n.first - 1;
     }
-    while (f->offset + 1 < inbox->next) {
+    while (f->offset + 1 < inbox->n.next) {
         const struct disk_record *record = &g->records[f->offset];
         uint64_t offset = f->offset + 1;
         if (fetch->flags & PEAL_FLAG_UNACKED && peal_inbox_delivered(inbox, offset)) {
@@ -286,10 +312,10 @@ void disk_page(struct disk *disk, struct peal_store_fetch *fetch, uint64_t at_mo
     page->frame = (struct peal_frame){.type = PEAL_F_PAGE,
                                       .req = fetch->tag[0],
                                       .group = fetch->group,
-                                      .epoch = g->inbox.epoch,
-                                      .head = g->inbox.next - 1,
-                                      .first = g->inbox.first,
-                                      .rev = g->inbox.rev};
+                                      .epoch = g->inbox.n.epoch,
+                                      .head = g->inbox.n.next - 1,
+                                      .first = g->inbox.n.first,
+                                      .rev = g->inbox.n.rev};
     if (peal_group_is_inbox(g->name)) page->frame.unread = peal_inbox_unread(&g->inbox);
     page->frame.entries.at = page->spans;
     fill(disk, g, fetch, at_most, page);
@@ -320,8 +346,8 @@ void disk_restore(struct disk *disk, uint64_t epoch)
     go_back(disk, disk->backup);
     for (size_t i = 0; i < disk->group_count; i++) {
         struct disk_group *g = &disk->groups[i];
-        if (disk->fault != DISK_KEEPS_EPOCH) g->inbox.epoch = epoch;
-        checker_on_restored(disk->checker, g->number, g->inbox.epoch);
+        if (disk->fault != DISK_KEEPS_EPOCH) g->inbox.n.epoch = epoch;
+        checker_on_restored(disk->checker, g->number, g->inbox.n.epoch);
     }
     tell_settled(disk);
     remember(disk, disk->backup);
@@ -331,7 +357,7 @@ void disk_restore(struct disk *disk, uint64_t epoch)
 uint64_t disk_recount(const struct disk_group *g)
 {
     uint64_t unread = 0;
-    for (uint64_t offset = g->inbox.first; offset < g->inbox.next; offset++)
+    for (uint64_t offset = g->inbox.n.first; offset < g->inbox.n.next; offset++)
         unread += !peal_inbox_read(&g->inbox, offset);
     return unread;
 }

@@ -305,12 +305,12 @@ static void judge_groups(struct world *w)
         if (g >= LOG) {
             struct disk *disk = &w->routers[world_router_of(g)].disk;
             const struct disk_group *kept = disk_group(disk, peal_span_of(world_groups[g]));
-            for (uint64_t offset = 1; offset < kept->inbox.next; offset++)
-                checker_on_kept(&w->checker, g, kept->inbox.epoch, offset,
+            for (uint64_t offset = 1; offset < kept->inbox.n.next; offset++)
+                checker_on_kept(&w->checker, g, kept->inbox.n.epoch, offset,
                                 kept->records[offset - 1].value);
-            checker_at_end(&w->checker, g, kept->inbox.epoch, kept->inbox.next - 1);
+            checker_at_end(&w->checker, g, kept->inbox.n.epoch, kept->inbox.n.next - 1);
             if (g >= INBOXES)
-                checker_at_end_unread(&w->checker, g, kept->inbox.epoch, disk_recount(kept));
+                checker_at_end_unread(&w->checker, g, kept->inbox.n.epoch, disk_recount(kept));
             continue;
         }
         /* Without any member nobody was told of it. */

@@ -67,7 +67,7 @@ struct folder {
     char path[64];
 };
 
-static int folder_setup(void **state)
+static inline int folder_setup(void **state)
 {
     struct folder *folder = malloc(sizeof *folder);
     if (folder == NULL) return -1;
@@ -80,16 +80,22 @@ static int folder_setup(void **state)
     return 0;
 }
 
-static int folder_teardown(void **state)
+static inline int folder_teardown(void **state)
 {
     struct folder *folder = *state;
-    static const char *const names[] = {"data.mdb", "lock.mdb", "lock"};
+    /* Of a store, of a single database, and of layout 1. */
+    static const char *const names[] = {"log/data.mdb",   "log/lock.mdb", "inbox/data.mdb",
+                                        "inbox/lock.mdb", "data.mdb",     "lock"};
     char path[128];
     disk_reset();
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", folder->path, names[i]);
         unlink(path);
     }
+    snprintf(path, sizeof path, "%s/log", folder->path);
+    rmdir(path);
+    snprintf(path, sizeof path, "%s/inbox", folder->path);
+    rmdir(path);
     int rc = rmdir(folder->path);
     free(folder);
     return rc;

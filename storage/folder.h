@@ -1,0 +1,19 @@
+/* storage/folder.h: the folder of a store, which one process at a time has.
+ *
+ * DIR/lock is held with flock(2) and says the pid; DIR/log and DIR/inbox are the two databases. A
+ * folder with DIR/data.mdb is of layout 1 and is refused.
+ *
+ * Thread: any. Source: flock(2). */
+#ifndef PEAL_STORAGE_FOLDER_H
+#define PEAL_STORAGE_FOLDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+/* Makes the folder if need be (0700) and takes the lock; *fd holds it until it is closed. Errors:
+ * PEAL_ELOCKED (why names the pid), PEAL_ECORRUPT (layout 1), PEAL_EIO. */
+enum peal_err peal_folder_take(const char *dir, int *fd, char *why, size_t why_size);
+
+#endif
