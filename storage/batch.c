@@ -283,6 +283,19 @@ static enum peal_err get(struct peal_batch *batch, struct peal_span group, struc
     return err == PEAL_ECORRUPT ? replace_damaged(batch, *out) : err;
 }
 
+/* A damaged record of the log may have been the newest of any group, and its number must not be
+ * given again: each group begins a new epoch when it is next asked for its position. */
+static enum peal_err begin_epoch_after_damage(struct peal_batch *batch, struct peal_head *head)
+{
+    struct peal_numbers *n = &head->inbox.n;
+    if (n->damage_seq >= batch->damage || !batch->txn.write) return PEAL_OK;
+    enum peal_err err = peal_heads_touch(&batch->heads, head);
+    if (err != PEAL_OK) return err;
+    n->epoch = epoch_new();
+    n->damage_seq = batch->damage;
+    return append_head(batch, head, &(struct peal_entry){.kind = PEAL_ENTRY_EPOCH});
+}
+
 /* ---- applying one operation ------------------------------------------------------------- */
 
 static void answer_head(struct peal_store_op *op, const struct peal_head *head)
@@ -584,6 +597,9 @@ enum peal_err peal_batch_apply(struct peal_batch *batch, struct peal_store_op *o
         return PEAL_OK;
     }
     enum peal_err err = get(batch, op->group, &head);
+    bool asks_position = op->kind == PEAL_STORE_HEAD && peal_head_exists(head);
+    if (err == PEAL_OK && (asks_position || op->kind == PEAL_STORE_PUT))
+        err = begin_epoch_after_damage(batch, head);
     if (err != PEAL_OK) return err;
     switch (op->kind) {
     case PEAL_STORE_HEAD:
@@ -714,6 +730,7 @@ static enum peal_err replay_record(struct peal_batch *batch, struct peal_span ke
         peal_count(PEAL_M_CORRUPT, 1);
         peal_log(PEAL_LOG_ERROR, "store.record_damaged", "seq=%llu",
                  (unsigned long long)batch->seq);
+        if (batch->seq > batch->moved && batch->seq > batch->damage) batch->damage = batch->seq;
         return PEAL_OK;
     }
     if (err == PEAL_OK) err = replay_id(batch, &entry, seq, now_ms);
@@ -723,6 +740,18 @@ static enum peal_err replay_record(struct peal_batch *batch, struct peal_span ke
         batch->slot_seq[entry.slot] = seq;
     else if (entry.kind != PEAL_ENTRY_ID)
         batch->slot_seq[peal_group_slot(entry.group)] = seq;
+    return err;
+}
+
+/* So that it counts once, and for good. */
+static enum peal_err note_damage(struct peal_batch *batch)
+{
+    struct peal_txn txn;
+    enum peal_err err = peal_txn_begin(&txn, batch->log, true);
+    if (err != PEAL_OK) return err;
+    err = peal_number_put(&txn, "damage", batch->damage);
+    if (err == PEAL_OK) return peal_txn_commit(&txn);
+    peal_txn_abort(&txn);
     return err;
 }
 
@@ -743,7 +772,10 @@ enum peal_err peal_batch_replay(struct peal_batch *batch, uint64_t now_ms)
     if (err == PEAL_OK) err = peal_txn_begin(&txn, batch->log, false);
     if (err != PEAL_OK) return err;
     peal_heads_begin(&batch->heads, &txn);
+    uint64_t damage = 0;
     err = peal_number_get(&txn, "moved", &batch->moved);
+    if (err == PEAL_OK) err = peal_number_get(&txn, "damage", &damage);
+    batch->damage = damage;
     batch->log_bytes = peal_txn_bytes_used(&txn);
     if (err == PEAL_OK) err = peal_scan_begin(&scan, &txn, PEAL_TREE_LOG, peal_span_of(""));
     if (err == PEAL_OK) {
@@ -758,5 +790,5 @@ enum peal_err peal_batch_replay(struct peal_batch *batch, uint64_t now_ms)
     if (batch->trimmed == 0) batch->trimmed = batch->seq + 1;
     peal_count(PEAL_M_FOUND, (int64_t)batch->inbox_entries + batch->heads.unmoved);
     count_present(batch);
-    return err;
+    return err == PEAL_OK && batch->damage > damage ? note_damage(batch) : err;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <setjmp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,6 +156,106 @@ static enum peal_err err_of(const struct peal_db *db, int rc)
     return PEAL_EIO;
 }
 
+/* ---- assertions of LMDB ----------------------------------------------------------------- */
+
+/* LMDB checks the path from a root to a leaf, and asserts elsewhere that a page is what it should
+ * be: where a damaged file has it end the process, the call is left instead. What it had in hand is
+ * not tidied up, so after a call that writes the database is failed and its transaction forgotten.
+ */
+static _Thread_local jmp_buf assertion_at;
+static _Thread_local bool assertion_leaves;
+
+static void on_assertion(MDB_env *env, const char *what)
+{
+    (void)env;
+    peal_log(PEAL_LOG_ERROR, "store.damaged", "what=\"%s\"", what);
+    if (assertion_leaves) longjmp(assertion_at, 1);
+}
+
+static void forget(struct peal_txn *txn)
+{
+    peal_db_fail(txn->db);
+    txn->mdb = NULL;
+}
+
+/* Each does nothing but its call, so that nothing of theirs is lost with a jump. */
+
+static int guarded_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *k, MDB_val *v)
+{
+    if (setjmp(assertion_at) == 0) {
+        assertion_leaves = true;
+        int rc = mdb_get(txn, dbi, k, v);
+        assertion_leaves = false;
+        return rc;
+    }
+    assertion_leaves = false;
+    return MDB_CORRUPTED;
+}
+
+static int guarded_cursor_get(MDB_cursor *cursor, MDB_val *k, MDB_val *v, MDB_cursor_op op)
+{
+    if (setjmp(assertion_at) == 0) {
+        assertion_leaves = true;
+        int rc = mdb_cursor_get(cursor, k, v, op);
+        assertion_leaves = false;
+        return rc;
+    }
+    assertion_leaves = false;
+    return MDB_CORRUPTED;
+}
+
+static int guarded_cursor_del(struct peal_txn *txn, MDB_cursor *cursor)
+{
+    if (setjmp(assertion_at) == 0) {
+        assertion_leaves = true;
+        int rc = mdb_cursor_del(cursor, 0);
+        assertion_leaves = false;
+        return rc;
+    }
+    assertion_leaves = false;
+    forget(txn);
+    return MDB_CORRUPTED;
+}
+
+static int guarded_put(struct peal_txn *txn, MDB_dbi dbi, MDB_val *k, MDB_val *v, unsigned flags)
+{
+    if (setjmp(assertion_at) == 0) {
+        assertion_leaves = true;
+        int rc = mdb_put(txn->mdb, dbi, k, v, flags);
+        assertion_leaves = false;
+        return rc;
+    }
+    assertion_leaves = false;
+    forget(txn);
+    return MDB_CORRUPTED;
+}
+
+static int guarded_del(struct peal_txn *txn, MDB_dbi dbi, MDB_val *k)
+{
+    if (setjmp(assertion_at) == 0) {
+        assertion_leaves = true;
+        int rc = mdb_del(txn->mdb, dbi, k, NULL);
+        assertion_leaves = false;
+        return rc;
+    }
+    assertion_leaves = false;
+    forget(txn);
+    return MDB_CORRUPTED;
+}
+
+static int guarded_commit(struct peal_txn *txn)
+{
+    if (setjmp(assertion_at) == 0) {
+        assertion_leaves = true;
+        int rc = mdb_txn_commit(txn->mdb);
+        assertion_leaves = false;
+        return rc;
+    }
+    assertion_leaves = false;
+    forget(txn);
+    return MDB_CORRUPTED;
+}
+
 /* ---- open ------------------------------------------------------------------------------- */
 
 /* Looks at the file and makes it as long as its meta page says; *missing_from is the first page
@@ -273,6 +374,7 @@ static enum peal_err env_open(struct peal_db *db, char *why, size_t why_size)
     MDB_stat stat;
     int dead = 0;
     int rc = mdb_env_create(&db->env);
+    if (rc == 0) rc = mdb_env_set_assert(db->env, on_assertion);
     if (rc == 0) rc = mdb_env_set_mapsize(db->env, db->bytes_max);
     if (rc == 0) rc = mdb_env_set_maxdbs(db->env, PEAL_TREE_COUNT);
     if (rc == 0) rc = mdb_env_set_maxreaders(db->env, READERS_MAX);
@@ -371,7 +473,7 @@ enum peal_err peal_txn_commit(struct peal_txn *txn)
 {
     PEAL_ASSERT(txn->mdb != NULL);
     PEAL_ASSERT(txn->write);
-    int rc = mdb_txn_commit(txn->mdb);
+    int rc = guarded_commit(txn);
     txn->mdb = NULL;
     enum peal_err err = err_of(txn->db, rc);
     if (err == PEAL_EIO) {
@@ -447,7 +549,7 @@ enum peal_err peal_txn_get(struct peal_txn *txn, enum peal_tree tree, struct pea
 {
     MDB_val k = val_of(key);
     MDB_val v;
-    int rc = mdb_get(txn->mdb, dbi_of(txn, tree), &k, &v);
+    int rc = guarded_get(txn->mdb, dbi_of(txn, tree), &k, &v);
     if (rc == 0) *value = value_of(txn, v);
     return err_of(txn->db, rc);
 }
@@ -460,7 +562,7 @@ enum peal_err peal_txn_seek(struct peal_txn *txn, enum peal_tree tree, struct pe
     MDB_val v;
     int rc = mdb_cursor_open(txn->mdb, dbi_of(txn, tree), &cursor);
     if (rc != 0) return err_of(txn->db, rc);
-    rc = mdb_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    rc = guarded_cursor_get(cursor, &k, &v, from.size == 0 ? MDB_FIRST : MDB_SET_RANGE);
     mdb_cursor_close(cursor);
     if (rc == 0) {
         *key = key_of(txn, k);
@@ -474,7 +576,7 @@ enum peal_err peal_txn_put(struct peal_txn *txn, enum peal_tree tree, struct pea
 {
     MDB_val k = val_of(key);
     MDB_val v = val_of(value);
-    return err_of(txn->db, mdb_put(txn->mdb, dbi_of(txn, tree), &k, &v, 0));
+    return err_of(txn->db, guarded_put(txn, dbi_of(txn, tree), &k, &v, 0));
 }
 
 static enum peal_err put_space(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
@@ -482,7 +584,7 @@ static enum peal_err put_space(struct peal_txn *txn, enum peal_tree tree, struct
 {
     MDB_val k = val_of(key);
     MDB_val v = {size, NULL};
-    int rc = mdb_put(txn->mdb, dbi_of(txn, tree), &k, &v, MDB_RESERVE | flags);
+    int rc = guarded_put(txn, dbi_of(txn, tree), &k, &v, MDB_RESERVE | flags);
     if (rc == 0) *at = v.mv_data;
     return err_of(txn->db, rc);
 }
@@ -502,7 +604,7 @@ enum peal_err peal_txn_append(struct peal_txn *txn, enum peal_tree tree, struct 
 enum peal_err peal_txn_del(struct peal_txn *txn, enum peal_tree tree, struct peal_span key)
 {
     MDB_val k = val_of(key);
-    return err_of(txn->db, mdb_del(txn->mdb, dbi_of(txn, tree), &k, NULL));
+    return err_of(txn->db, guarded_del(txn, dbi_of(txn, tree), &k));
 }
 
 enum peal_err peal_txn_del_below(struct peal_txn *txn, enum peal_tree tree, struct peal_span key,
@@ -517,13 +619,13 @@ enum peal_err peal_txn_del_below(struct peal_txn *txn, enum peal_tree tree, stru
     int rc = mdb_cursor_open(txn->mdb, dbi, &cursor);
     if (rc != 0) return err_of(txn->db, rc);
     while (*removed < most) {
-        rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+        rc = guarded_cursor_get(cursor, &k, &v, MDB_FIRST);
         if (rc != 0 || mdb_cmp(txn->mdb, dbi, &k, &end) >= 0) break;
-        rc = mdb_cursor_del(cursor, 0);
+        rc = guarded_cursor_del(txn, cursor);
         if (rc != 0) break;
         (*removed)++;
     }
-    mdb_cursor_close(cursor);
+    if (txn->mdb != NULL) mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? PEAL_OK : err_of(txn->db, rc);
 }
 
@@ -533,7 +635,7 @@ enum peal_err peal_scan_begin(struct peal_scan *scan, struct peal_txn *txn, enum
                               struct peal_span from)
 {
     PEAL_ASSERT(from.size <= PEAL_DB_KEY_MAX);
-    *scan = (struct peal_scan){.txn = txn, .key_size = from.size};
+    *scan = (struct peal_scan){.txn = txn, .tree = dbi_of(txn, tree), .key_size = from.size};
     if (from.size > 0) memcpy(scan->key, from.at, from.size);
     int rc = mdb_cursor_open(txn->mdb, dbi_of(txn, tree), &scan->cursor);
     if (rc == 0) return PEAL_OK;
@@ -549,11 +651,17 @@ enum peal_err peal_scan_next(struct peal_scan *scan, struct peal_span *key, stru
     MDB_val k = {scan->key_size, scan->key};
     MDB_val v;
     PEAL_ASSERT(scan->cursor != NULL);
-    int rc = mdb_cursor_get(scan->cursor, &k, &v, scan->key_size == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    int rc =
+        guarded_cursor_get(scan->cursor, &k, &v, scan->key_size == 0 ? MDB_FIRST : MDB_SET_RANGE);
     if (rc != 0) return err_of(scan->txn->db, rc);
     *key = key_of(scan->txn, k);
     *value = value_of(scan->txn, v);
     if (key->size == 0 || key->size > PEAL_DB_KEY_MAX) return PEAL_ECORRUPT;
+    /* In a damaged page keys may be out of order, and the walk would never end. */
+    MDB_val from = {scan->key_size, scan->key};
+    MDB_val found = {key->size, (void *)(uintptr_t)key->at};
+    if (scan->key_size > 0 && mdb_cmp(scan->txn->mdb, scan->tree, &found, &from) < 0)
+        return PEAL_ECORRUPT;
     memcpy(scan->key, key->at, key->size);
     scan->key[key->size] = '\0'; /* the smallest key behind it */
     scan->key_size = key->size + 1;

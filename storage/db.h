@@ -95,6 +95,7 @@ enum peal_err peal_txn_del_below(struct peal_txn *txn, enum peal_tree tree, stru
 struct peal_scan {
     struct MDB_cursor *cursor; /* NULL: ended */
     struct peal_txn *txn;
+    unsigned tree; /* as LMDB numbers it */
     size_t key_size;
     char key[PEAL_DB_KEY_MAX + 1]; /* the smallest that may come next */
 };

@@ -33,12 +33,13 @@ static bool has_holes(enum peal_entry_kind kind)
 
 /* The numbers in their order on the disk. */
 static const size_t number_fields[] = {
-    offsetof(struct peal_numbers, gid),       offsetof(struct peal_numbers, epoch),
-    offsetof(struct peal_numbers, ver),       offsetof(struct peal_numbers, next),
-    offsetof(struct peal_numbers, first),     offsetof(struct peal_numbers, lost_to),
-    offsetof(struct peal_numbers, rev),       offsetof(struct peal_numbers, last_mark_ms),
-    offsetof(struct peal_numbers, bytes),     offsetof(struct peal_numbers, kept),
-    offsetof(struct peal_numbers, oldest_ms), offsetof(struct peal_numbers, expires_ms),
+    offsetof(struct peal_numbers, gid),        offsetof(struct peal_numbers, epoch),
+    offsetof(struct peal_numbers, ver),        offsetof(struct peal_numbers, next),
+    offsetof(struct peal_numbers, first),      offsetof(struct peal_numbers, lost_to),
+    offsetof(struct peal_numbers, rev),        offsetof(struct peal_numbers, last_mark_ms),
+    offsetof(struct peal_numbers, bytes),      offsetof(struct peal_numbers, kept),
+    offsetof(struct peal_numbers, oldest_ms),  offsetof(struct peal_numbers, expires_ms),
+    offsetof(struct peal_numbers, damage_seq),
 };
 enum { NUMBER_FIELDS = sizeof number_fields / sizeof number_fields[0] };
 _Static_assert(NUMBER_FIELDS * sizeof(uint64_t) == sizeof(struct peal_numbers),

@@ -42,6 +42,7 @@ struct peal_numbers {
     uint64_t kept;         /* messages kept */
     uint64_t oldest_ms;    /* when the message at `first` was stored; 0 when none is kept */
     uint64_t expires_ms;   /* no kept message expires by TTL before this; 0 = none ever does */
+    uint64_t damage_seq;   /* newest damaged record of the log that the group knows of */
 };
 
 /* Delivered and read of the window, without the zero words at its end. Most heads have no bit, or

@@ -7,7 +7,7 @@
  * | file  | tree    | key                           | value behind checksum u64                   |
  * | ----- | ------- | ----------------------------- | ------------------------------------------- |
  * | log   | meta    | `layout generation owner`     | number u64                                  |
- * | log   | meta    | `moved`                       | number u64                                  |
+ * | log   | meta    | `moved damage`                | number u64                                  |
  * | log   | meta    | `slots`                       | bytes of the router (router/holdings.h)     |
  * | log   | log     | sequence u64                  | see storage/entry.h                         |
  * | inbox | meta    | `layout generation gid`       | number u64                                  |
@@ -19,9 +19,10 @@
  *
  * `layout` is PEAL_LAYOUT; `generation` the epoch of new groups, the same in both files: they
  * belong together; `owner` the boot id of the process that may write; `moved` the sequence up to
- * which the log is in the inbox; `gid` the highest number of a group in the inbox. In a head the
- * bitmaps begin at offset `first & ~63`, lowest bit first, without the zero words at their end.
- * `flags` of a message is 0 and reserved.
+ * which the log is in the inbox; `damage` that of the newest record that was found damaged before
+ * it was there, 0: none; `gid` the highest number of a group in the inbox. In a head the bitmaps
+ * begin at offset `first & ~63`, lowest bit first, without the zero words at their end. `flags` of
+ * a message is 0 and reserved.
  *
  * Thread: any; no state. Memory: decoding borrows the value.
  * Danger: decoders see bytes that a disk may have changed; they check all of it. */
@@ -45,7 +46,7 @@ enum {
     PEAL_RECORD_NUMBER = 16,
     PEAL_RECORD_BLOB = 8,                  /* bytes in front of it */
     PEAL_RECORD_MESSAGE = 26,              /* bytes in front of the envelope */
-    PEAL_RECORD_HEAD = 8 + 1 + 2 + 12 * 8, /* bytes in front of the bitmaps */
+    PEAL_RECORD_HEAD = 8 + 1 + 2 + 13 * 8, /* bytes in front of the bitmaps */
     PEAL_RECORD_HEAD_MAX = PEAL_RECORD_HEAD + 2 * 8 * PEAL_INBOX_WORDS,
 };
 

@@ -521,7 +521,7 @@ static enum peal_err inbox_prepare(struct peal_store *store, char *why, size_t w
     if (peal_txn_entries(&txn, PEAL_TREE_META) == 0) {
         err = peal_number_put(&txn, "layout", PEAL_LAYOUT);
         if (err == PEAL_OK)
-            err = peal_number_put(&txn, "generation", (peal_random_u64() >> 11) | 1);
+            err = peal_number_put(&txn, "generation", 1); /* until the log begins */
         if (err == PEAL_OK) err = peal_number_put(&txn, "gid", 0);
     }
     if (err == PEAL_OK) err = layout_check(&txn, why, why_size);
@@ -543,6 +543,20 @@ static bool inbox_used(struct peal_store *store)
     return used;
 }
 
+/* A log that begins has no memory of what was numbered in this generation, should there have been
+ * one before it. */
+static enum peal_err generation_begin(struct peal_store *store)
+{
+    struct peal_txn txn;
+    store->generation = (peal_random_u64() >> 11) | 1;
+    enum peal_err err = peal_txn_begin(&txn, store->inbox, true);
+    if (err != PEAL_OK) return err;
+    err = peal_number_put(&txn, "generation", store->generation);
+    if (err == PEAL_OK) return peal_txn_commit(&txn);
+    peal_txn_abort(&txn);
+    return err;
+}
+
 /* Reads or makes the numbers of the log and writes who owns it from now on. */
 static enum peal_err log_prepare(struct peal_store *store, char *why, size_t why_size)
 {
@@ -554,9 +568,11 @@ static enum peal_err log_prepare(struct peal_store *store, char *why, size_t why
         snprintf(why, why_size, "there is an inbox without its log; restore a backup of both");
         err = PEAL_ECORRUPT;
     } else if (peal_txn_entries(&txn, PEAL_TREE_META) == 0) {
-        err = peal_number_put(&txn, "layout", PEAL_LAYOUT);
+        err = generation_begin(store);
+        if (err == PEAL_OK) err = peal_number_put(&txn, "layout", PEAL_LAYOUT);
         if (err == PEAL_OK) err = peal_number_put(&txn, "generation", store->generation);
         if (err == PEAL_OK) err = peal_number_put(&txn, "moved", 0);
+        if (err == PEAL_OK) err = peal_number_put(&txn, "damage", 0);
         if (err == PEAL_OK) err = peal_blob_put(&txn, "slots", peal_span_of(""));
     }
     if (err == PEAL_OK) err = layout_check(&txn, why, why_size);

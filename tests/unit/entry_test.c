@@ -287,16 +287,31 @@ static void entry_numbers_have_one_way_to_be_written(void **state)
     assert_int_equal(raw_bytes("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x81\x00", 11), PEAL_ECORRUPT);
 }
 
-enum { GID, EPOCH, VER, NEXT, FIRST, LOST_TO, REV, MARK_MS, BYTES, KEPT, OLDEST, EXPIRES };
+enum {
+    GID,
+    EPOCH,
+    VER,
+    NEXT,
+    FIRST,
+    LOST_TO,
+    REV,
+    MARK_MS,
+    BYTES,
+    KEPT,
+    OLDEST,
+    EXPIRES,
+    DAMAGE,
+    NUMBERS
+};
 
 /* A record with numbers of which one is other than in a good one, and what follows them. */
 static enum peal_err raw_grouped(int kind, const char *name, int which, uint64_t number,
                                  const uint64_t *more, size_t more_count)
 {
-    uint64_t numbers[] = {1, 1, 1, 80, 3, 2, 9, 9, 100, 77, 9, 0};
+    uint64_t numbers[NUMBERS] = {1, 1, 1, 80, 3, 2, 9, 9, 100, 77, 9, 0, 0};
     struct raw raw = raw_begin(PEAL_ENTRY_VERSION, kind, name);
     if (which >= 0) numbers[which] = number;
-    for (size_t i = 0; i < 12; i++)
+    for (size_t i = 0; i < NUMBERS; i++)
         raw_number(&raw, numbers[i]);
     for (size_t i = 0; i < more_count; i++)
         raw_number(&raw, more[i]);
