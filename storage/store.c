@@ -520,8 +520,7 @@ static enum peal_err inbox_prepare(struct peal_store *store, char *why, size_t w
     if (err != PEAL_OK) return err;
     if (peal_txn_entries(&txn, PEAL_TREE_META) == 0) {
         err = peal_number_put(&txn, "layout", PEAL_LAYOUT);
-        if (err == PEAL_OK)
-            err = peal_number_put(&txn, "generation", 1); /* until the log begins */
+        if (err == PEAL_OK) err = peal_number_put(&txn, "generation", 1); /* until the log begins */
         if (err == PEAL_OK) err = peal_number_put(&txn, "gid", 0);
     }
     if (err == PEAL_OK) err = layout_check(&txn, why, why_size);
