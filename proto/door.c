@@ -1,19 +1,16 @@
 #include "proto/door.h"
-#include "proto/value.h"
 
 #include <msgpack.h>
 #include <stdio.h>
+
+#include "base/assert.h"
+#include "proto/cursor.h"
+#include "proto/value.h"
 
 static int buf_write(void *ctx, const char *at, size_t size)
 {
     peal_buf_add(ctx, at, size);
     return 0; /* a failure is remembered by the buffer */
-}
-
-static struct peal_span text_of(const msgpack_object *object)
-{
-    if (object->type != MSGPACK_OBJECT_STR) return (struct peal_span){0};
-    return peal_span_make(object->via.str.ptr, object->via.str.size);
 }
 
 static enum peal_err refuse(enum peal_err err, char *why, size_t why_size, const char *sentence)
@@ -22,52 +19,49 @@ static enum peal_err refuse(enum peal_err err, char *why, size_t why_size, const
     return err;
 }
 
-static enum peal_err read_call(const msgpack_object *root, struct peal_door_call *out, char *why,
-                               size_t why_size)
+/* A string, or something that no key and no op is. */
+static struct peal_span text_of(struct peal_span value)
 {
-    if (root->type != MSGPACK_OBJECT_MAP)
-        return refuse(PEAL_EBAD_MESSAGE, why, why_size, "a call is a map");
-    const msgpack_object *op = NULL;
-    const msgpack_object *messages = NULL;
-    for (uint32_t i = 0; i < root->via.map.size; i++) {
-        const msgpack_object_kv *kv = &root->via.map.ptr[i];
-        struct peal_span key = text_of(&kv->key);
-        if (peal_span_is(key, "op")) op = &kv->val;
-        if (peal_span_is(key, "messages")) messages = &kv->val;
-        if (peal_span_is(key, "req") && kv->val.type == MSGPACK_OBJECT_POSITIVE_INTEGER)
-            out->req = kv->val.via.u64;
-    }
-    if (op == NULL) return refuse(PEAL_EMISSING_FIELD, why, why_size, "field op is missing");
-    if (!peal_span_is(text_of(op), "publish"))
-        return refuse(PEAL_EUNKNOWN_TYPE, why, why_size, "the only op is publish");
-    if (messages == NULL)
-        return refuse(PEAL_EMISSING_FIELD, why, why_size, "field messages is missing");
-    if (messages->type != MSGPACK_OBJECT_ARRAY)
-        return refuse(PEAL_EBAD_MESSAGE, why, why_size, "messages must be a list of maps");
-    msgpack_packer pk;
-    msgpack_packer_init(&pk, &out->messages, buf_write);
-    msgpack_pack_object(&pk, *messages);
-    if (!out->messages.failed) return PEAL_OK;
-    peal_buf_fini(&out->messages);
-    return refuse(PEAL_ENOMEM, why, why_size, "out of memory");
+    struct peal_wire_value head;
+    bool text = peal_wire_take(&value, &head) && head.kind == PEAL_WIRE_STR;
+    return text ? head.bytes : (struct peal_span){0};
+}
+
+static bool is_list(struct peal_span value)
+{
+    struct peal_wire_value head;
+    return peal_wire_take(&value, &head) && head.kind == PEAL_WIRE_ARRAY;
 }
 
 enum peal_err peal_door_decode(struct peal_span bytes, struct peal_door_call *out, char *why,
                                size_t why_size)
 {
+    struct peal_wire_value head;
+    struct peal_span key;
+    struct peal_span value;
+    struct peal_span op = {0};
     *out = (struct peal_door_call){0};
     if (peal_wire_check(bytes) != PEAL_OK)
         return refuse(PEAL_EBAD_MESSAGE, why, why_size, "not one whole msgpack value");
-    msgpack_unpacked result;
-    msgpack_unpacked_init(&result);
-    size_t used = 0;
-    enum peal_err err;
-    if (msgpack_unpack_next(&result, bytes.at, bytes.size, &used) == MSGPACK_UNPACK_SUCCESS)
-        err = read_call(&result.data, out, why, why_size);
-    else
-        err = refuse(PEAL_EBAD_MESSAGE, why, why_size, "not one whole msgpack value");
-    msgpack_unpacked_destroy(&result);
-    return err;
+    if (!peal_wire_take(&bytes, &head) || head.kind != PEAL_WIRE_MAP)
+        return refuse(PEAL_EBAD_MESSAGE, why, why_size, "a call is a map");
+    while (peal_wire_skip(&bytes, &key) && peal_wire_skip(&bytes, &value)) {
+        struct peal_span name = text_of(key);
+        struct peal_span number = value;
+        if (peal_span_is(name, "op")) op = value;
+        if (peal_span_is(name, "messages")) out->messages = value;
+        if (peal_span_is(name, "req") && peal_wire_take(&number, &head) &&
+            head.kind == PEAL_WIRE_UINT)
+            out->req = head.number;
+    }
+    if (op.at == NULL) return refuse(PEAL_EMISSING_FIELD, why, why_size, "field op is missing");
+    if (!peal_span_is(text_of(op), "publish"))
+        return refuse(PEAL_EUNKNOWN_TYPE, why, why_size, "the only op is publish");
+    if (out->messages.at == NULL)
+        return refuse(PEAL_EMISSING_FIELD, why, why_size, "field messages is missing");
+    if (!is_list(out->messages))
+        return refuse(PEAL_EBAD_MESSAGE, why, why_size, "messages must be a list of maps");
+    return PEAL_OK;
 }
 
 static void pack_span(msgpack_packer *pk, struct peal_span span)
@@ -104,46 +98,88 @@ static void pack_error(msgpack_packer *pk, enum peal_err err, struct peal_span w
     }
 }
 
-static void pack_receipt(msgpack_packer *pk, const struct peal_frame *receipt)
+static char *put_text(char *to, struct peal_span text)
 {
-    if (receipt->code != PEAL_OK) {
-        msgpack_pack_map(pk, 1);
-        pack_text(pk, "error");
-        pack_error(pk, (enum peal_err)receipt->code, receipt->message, receipt->id,
-                   receipt->after_ms, receipt->group);
+    if (text.size < 32)
+        to = put_byte(to, 0xa0 | (unsigned)text.size);
+    else if (text.size <= UINT8_MAX)
+        to = put_byte(put_byte(to, 0xd9), (unsigned)text.size);
+    else if (text.size <= UINT16_MAX)
+        to = put_16(to, 0xda, text.size);
+    else
+        to = put_32(to, 0xdb, text.size);
+    if (text.size > 0) memcpy(to, text.at, text.size);
+    return to + text.size;
+}
+
+static char *put_word(char *to, const char *word)
+{
+    return put_text(to, peal_span_of(word));
+}
+
+/* As text, since some clients keep numbers as doubles. */
+static char *put_hex(char *to, uint64_t number)
+{
+    char digits[16];
+    size_t i = sizeof digits;
+    do {
+        digits[--i] = "0123456789abcdef"[number & 15];
+        number >>= 4;
+    } while (number != 0);
+    return put_text(to, peal_span_make(digits + i, sizeof digits - i));
+}
+
+/* One message has one of these, so the room is reserved once for all of it. */
+static void encode_good(const struct peal_frame *receipt, struct peal_buf *out)
+{
+    enum { REST_MAX = 100 }; /* keys, numbers and heads */
+    bool duplicate = (receipt->flags & PEAL_FLAG_DUPLICATE) != 0;
+    size_t room = REST_MAX + receipt->id.size + receipt->group.size;
+    char *begin = peal_buf_reserve(out, room);
+    if (begin == NULL) return;
+    char *to = put_byte(begin, 0x80 | (duplicate ? 6 : 5));
+    to = put_text(put_word(to, "id"), receipt->id);
+    to = put_text(put_word(to, "group"), receipt->group);
+    to = put_hex(put_word(to, "epoch"), receipt->epoch);
+    to = put_u64(put_word(to, "offset"), receipt->offset);
+    to = put_word(put_word(to, "ack"), receipt->flags & PEAL_FLAG_STORED ? "stored" : "routed");
+    if (duplicate) to = put_byte(put_word(to, "duplicate"), 0xc3);
+    PEAL_ASSERT((size_t)(to - begin) <= room);
+    out->size += (size_t)(to - begin);
+}
+
+void peal_door_encode_result(const struct peal_frame *receipt, struct peal_buf *out)
+{
+    if (receipt->code == PEAL_OK) {
+        encode_good(receipt, out);
         return;
     }
-    bool duplicate = (receipt->flags & PEAL_FLAG_DUPLICATE) != 0;
-    char epoch[17];
-    snprintf(epoch, sizeof epoch, "%llx", (unsigned long long)receipt->epoch);
-    msgpack_pack_map(pk, duplicate ? 6 : 5);
-    pack_text(pk, "id");
-    pack_span(pk, receipt->id);
-    pack_text(pk, "group");
-    pack_span(pk, receipt->group);
-    pack_text(pk, "epoch");
-    pack_text(pk, epoch);
-    pack_text(pk, "offset");
-    msgpack_pack_uint64(pk, receipt->offset);
-    pack_text(pk, "ack");
-    pack_text(pk, receipt->flags & PEAL_FLAG_STORED ? "stored" : "routed");
-    if (!duplicate) return;
-    pack_text(pk, "duplicate");
-    msgpack_pack_true(pk);
+    msgpack_packer pk;
+    msgpack_packer_init(&pk, out, buf_write);
+    msgpack_pack_map(&pk, 1);
+    pack_text(&pk, "error");
+    pack_error(&pk, (enum peal_err)receipt->code, receipt->message, receipt->id, receipt->after_ms,
+               receipt->group);
+}
+
+void peal_door_encode_begin(uint64_t req, size_t count, struct peal_buf *out)
+{
+    enum { MAX = 1 + 4 + NUMBER_MAX + 8 + COUNT_MAX };
+    char *begin = peal_buf_reserve(out, MAX);
+    if (begin == NULL) return;
+    char *to = put_byte(begin, 0x80 | 2);
+    to = put_u64(put_word(to, "req"), req);
+    to = put_array(put_word(to, "results"), count);
+    PEAL_ASSERT(to - begin <= MAX);
+    out->size += (size_t)(to - begin);
 }
 
 void peal_door_encode(uint64_t req, const struct peal_frame *receipts, size_t count,
                       struct peal_buf *out)
 {
-    msgpack_packer pk;
-    msgpack_packer_init(&pk, out, buf_write);
-    msgpack_pack_map(&pk, 2);
-    pack_text(&pk, "req");
-    msgpack_pack_uint64(&pk, req);
-    pack_text(&pk, "results");
-    msgpack_pack_array(&pk, count);
+    peal_door_encode_begin(req, count, out);
     for (size_t i = 0; i < count; i++)
-        pack_receipt(&pk, &receipts[i]);
+        peal_door_encode_result(&receipts[i], out);
 }
 
 void peal_door_encode_error(uint64_t req, enum peal_err err, const char *why, struct peal_buf *out)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/assert.h"
 #include "proto/door.h"
 #include "proto/wire.h"
 
@@ -25,19 +26,36 @@ void peal_call_free(struct peal_call *call)
     free(call);
 }
 
+static void encode_result(const struct peal_call *call, const struct peal_frame *receipt,
+                          struct peal_buf *out)
+{
+    if (call->door)
+        peal_door_encode_result(receipt, out);
+    else
+        peal_frame_encode(receipt, out);
+}
+
+void peal_call_keep(struct peal_call *call, size_t index, const struct peal_frame *receipt,
+                    struct peal_buf *scratch)
+{
+    scratch->size = 0;
+    encode_result(call, receipt, scratch);
+    if (scratch->failed)
+        peal_buf_fini(scratch);
+    else
+        call->results[index] = peal_bytes_new(scratch->at, scratch->size);
+}
+
 static void answer_door(const struct peal_call *call, struct peal_buf *out)
 {
-    struct peal_frame *receipts = calloc(call->count + 1, sizeof *receipts);
-    if (receipts == NULL) {
-        out->failed = true;
-        return;
+    static const struct peal_frame lost = {.type = PEAL_F_RECEIPT, .code = PEAL_ENOMEM};
+    peal_door_encode_begin(call->req, call->count, out);
+    for (size_t i = 0; i < call->count; i++) {
+        if (call->results[i] == NULL)
+            peal_door_encode_result(&lost, out);
+        else
+            peal_buf_add_span(out, peal_bytes_span(call->results[i]));
     }
-    for (size_t i = 0; i < call->count; i++)
-        if (call->results[i] == NULL ||
-            peal_frame_decode(peal_bytes_span(call->results[i]), &receipts[i]) != PEAL_OK)
-            receipts[i] = (struct peal_frame){.type = PEAL_F_RECEIPT, .code = PEAL_ENOMEM};
-    peal_door_encode(call->req, receipts, call->count, out);
-    free(receipts);
 }
 
 static void answer_node(const struct peal_call *call, struct peal_buf *out)
@@ -54,6 +72,15 @@ static void answer_node(const struct peal_call *call, struct peal_buf *out)
             call->results[i] == NULL ? peal_span_of("") : peal_bytes_span(call->results[i]);
     peal_frame_encode(&frame, out);
     free(frame.entries.at);
+}
+
+void peal_call_answer_one(const struct peal_call *call, const struct peal_frame *receipt,
+                          struct peal_buf *out)
+{
+    PEAL_ASSERT(call->door);
+    PEAL_ASSERT(call->count == 1);
+    peal_door_encode_begin(call->req, 1, out);
+    encode_result(call, receipt, out);
 }
 
 void peal_call_answer(const struct peal_call *call, struct peal_buf *out)

@@ -12,27 +12,38 @@
 #include "proto/publish.h"
 #include "router/shard_state.h"
 
-static void call_send(struct peal_shard *s, const struct peal_call *call)
+/* What scratch has is the answer, which ends the call. */
+static void call_end(struct peal_shard *s, struct peal_call *call)
+{
+    if (!s->scratch.failed) {
+        s->io.reply(s->io.ctx, &call->peer, peal_buf_span(&s->scratch));
+    } else {
+        peal_buf_fini(&s->scratch); /* whoever asked hears nothing, and asks again */
+        peal_count(PEAL_M_ROUTER_DROPPED, 1);
+    }
+    peal_call_free(call);
+}
+
+static void call_send(struct peal_shard *s, struct peal_call *call)
 {
     s->scratch.size = 0;
     peal_call_answer(call, &s->scratch);
-    if (!s->scratch.failed) {
-        s->io.reply(s->io.ctx, &call->peer, peal_buf_span(&s->scratch));
-        return;
-    }
-    peal_buf_fini(&s->scratch); /* whoever asked hears nothing, and asks again */
-    peal_count(PEAL_M_ROUTER_DROPPED, 1);
+    call_end(s, call);
 }
 
 /* One result of a publish; the last one sends the answer and ends the call. */
 static void call_result(struct peal_shard *s, struct peal_call *call, size_t index,
                         const struct peal_frame *receipt)
 {
-    if (call == NULL) return; /* the PUSH door wants no answer */
-    call->results[index] = peal_frame_bytes(receipt, &s->scratch);
-    if (--call->remaining > 0) return;
-    call_send(s, call);
-    peal_call_free(call);
+    if (call == NULL) return;             /* the PUSH door wants no answer */
+    if (call->door && call->count == 1) { /* nothing to keep: that is what most are */
+        s->scratch.size = 0;
+        peal_call_answer_one(call, receipt, &s->scratch);
+        call_end(s, call);
+        return;
+    }
+    peal_call_keep(call, index, receipt, &s->scratch);
+    if (--call->remaining == 0) call_send(s, call);
 }
 
 static void call_refused(struct peal_shard *s, struct peal_call *call, size_t index,
@@ -370,10 +381,9 @@ void peal_intake_on_call(struct peal_shard *s, const struct peal_peer *peer, str
         return;
     }
     struct peal_publish_limits limits = publish_limits(s);
-    err = peal_publish_decode(peal_buf_span(&in.messages), &limits, &request, why, sizeof why);
+    err = peal_publish_decode(in.messages, &limits, &request, why, sizeof why);
     if (err != PEAL_OK) {
         peal_intake_refuse(s, peer, in.req, err, why);
-        peal_buf_fini(&in.messages);
         return;
     }
     struct peal_call *call = peal_call_new(PEAL_CALL_PUBLISH, peer, in.req, request.count);
@@ -383,14 +393,12 @@ void peal_intake_on_call(struct peal_shard *s, const struct peal_peer *peer, str
         call->door = true;
         if (request.count == 0) {
             call_send(s, call);
-            peal_call_free(call);
         } else {
             publish_items(s, &request, call);
             do_jobs(s);
         }
     }
     peal_publish_fini(&request);
-    peal_buf_fini(&in.messages);
 }
 
 /* Frames with one publish go back as a whole; of others each result is one of its own. */
@@ -418,7 +426,6 @@ void peal_intake_on_publish(struct peal_shard *s, const struct peal_peer *peer,
     if (call == NULL) return; /* the node's request times out */
     if (call->count == 0) {
         call_send(s, call);
-        peal_call_free(call);
         return;
     }
     struct peal_envelope envs[PEAL_SHARD_AHEAD];
