@@ -639,6 +639,11 @@ static enum peal_err renew_ids(struct peal_batch *batch, size_t most)
     return PEAL_OK;
 }
 
+bool peal_batch_trims(const struct peal_batch *batch)
+{
+    return batch->moved + 1 > batch->trimmed;
+}
+
 enum peal_err peal_batch_trim(struct peal_batch *batch, size_t most)
 {
     char at[PEAL_KEY_ENTRY];

@@ -68,6 +68,8 @@ enum peal_err peal_batch_retain(struct peal_batch *batch, struct peal_span group
 /* Removes records that nobody needs any more from the begin of the log, at most `most`. Ids of
  * dedup that hold back a long part of it are written again at its end. Last in a transaction. */
 enum peal_err peal_batch_trim(struct peal_batch *batch, size_t most);
+/* Could it remove something? Needs no transaction. */
+bool peal_batch_trims(const struct peal_batch *batch);
 /* Would finish write anything? */
 bool peal_batch_dirty(const struct peal_batch *batch);
 /* Commits, unless nothing was changed, and counts. Errors: those of peal_txn_commit; PEAL_EIO

@@ -304,6 +304,7 @@ static void answer(struct peal_reader *reader, struct read *read)
 static void *reader_run(void *arg)
 {
     struct peal_reader *reader = arg;
+    pthread_setname_np(pthread_self(), "reader");
     peal_metrics_thread_start();
     for (;;) {
         /* Asked after arming: a stop that came before is seen here, a later one wakes the poll. */

@@ -179,6 +179,7 @@ static int wait_ms(const struct peal_settle *settle)
 static void *settle_run(void *arg)
 {
     struct peal_settle *settle = arg;
+    pthread_setname_np(pthread_self(), "settle");
     peal_metrics_thread_start();
     for (;;) {
         /* Cleared before looking: whoever rings later wakes the poll. */

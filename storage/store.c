@@ -414,7 +414,7 @@ static void between(struct peal_store *store)
 /* True when it removed something: there may be more. */
 static bool trim_idle(struct peal_store *store)
 {
-    if (peal_db_failed(store->log)) return false;
+    if (peal_db_failed(store->log) || !peal_batch_trims(&store->batch)) return false;
     if (peal_batch_begin(&store->batch, now_of(store)) != PEAL_OK) return false;
     if (peal_batch_trim(&store->batch, TRIM_IDLE) != PEAL_OK) {
         peal_batch_drop(&store->batch);
@@ -457,6 +457,7 @@ static void work_off(struct peal_store *store)
 static void *store_run(void *arg)
 {
     struct peal_store *store = arg;
+    pthread_setname_np(pthread_self(), "store");
     peal_metrics_thread_start();
     for (;;) {
         /* Asked after arming: a stop that came before is seen here, a later one wakes the poll. */
