@@ -8,7 +8,7 @@
 
 enum { MEASURE_MS = 500 }; /* the store hands back whole commits, so not much less */
 
-struct peer {
+struct peal_backlog_peer {
     struct peal_map_node node;
     size_t count;
     size_t bytes;
@@ -16,26 +16,34 @@ struct peer {
     char id[]; /* right behind the node: a find looks at it */
 };
 
-static struct peer *peer_find(const struct peal_backlog *b, const struct peal_peer *peer)
+/* A publisher is asked for several times with each of its messages, and has many in a row. */
+static struct peal_backlog_peer *peer_find(struct peal_backlog *b, const struct peal_peer *peer)
 {
+    struct peal_backlog_peer *last = b->last;
+    if (last != NULL && last->id_size == peer->id_size &&
+        memcmp(last->id, peer->id, peer->id_size) == 0)
+        return last;
     struct peal_map_node *n = peal_map_find(&b->peers, peal_span_make(peer->id, peer->id_size));
-    return n == NULL ? NULL : PEAL_FROM_NODE(n, struct peer, node);
+    if (n == NULL) return NULL;
+    b->last = PEAL_FROM_NODE(n, struct peal_backlog_peer, node);
+    return b->last;
 }
 
-static struct peer *peer_ensure(struct peal_backlog *b, const struct peal_peer *peer)
+static struct peal_backlog_peer *peer_ensure(struct peal_backlog *b, const struct peal_peer *peer)
 {
-    struct peer *p = peer_find(b, peer);
+    struct peal_backlog_peer *p = peer_find(b, peer);
     if (p != NULL) return p;
     p = malloc(sizeof *p + peer->id_size);
     if (p == NULL) return NULL;
-    *p = (struct peer){.id_size = peer->id_size};
+    *p = (struct peal_backlog_peer){.id_size = peer->id_size};
     memcpy(p->id, peer->id, peer->id_size);
     peal_map_add(&b->peers, &p->node, peal_span_make(p->id, p->id_size));
     return p;
 }
 
-static void peer_forget(struct peal_backlog *b, struct peer *p)
+static void peer_forget(struct peal_backlog *b, struct peal_backlog_peer *p)
 {
+    if (b->last == p) b->last = NULL;
     peal_map_remove(&b->peers, &p->node);
     free(p);
 }
@@ -61,7 +69,7 @@ void peal_backlog_fini(struct peal_backlog *b)
     struct peal_map_node *after;
     for (struct peal_map_node *it = peal_map_next(&b->peers, NULL); it != NULL; it = after) {
         after = peal_map_next(&b->peers, it);
-        peer_forget(b, PEAL_FROM_NODE(it, struct peer, node));
+        peer_forget(b, PEAL_FROM_NODE(it, struct peal_backlog_peer, node));
     }
     peal_map_fini(&b->peers);
     peal_count(PEAL_M_WAITING, -(int64_t)b->count);
@@ -78,9 +86,9 @@ bool peal_backlog_half_full(const struct peal_backlog *b)
     return b->bytes >= PEAL_BACKLOG_BYTES_MAX / 2;
 }
 
-bool peal_backlog_peer_full(const struct peal_backlog *b, const struct peal_peer *peer)
+bool peal_backlog_peer_full(struct peal_backlog *b, const struct peal_peer *peer)
 {
-    const struct peer *p = peer_find(b, peer);
+    const struct peal_backlog_peer *p = peer_find(b, peer);
     return p != NULL &&
            (p->count >= PEAL_BACKLOG_PEER_MAX || p->bytes >= PEAL_BACKLOG_PEER_BYTES_MAX);
 }
@@ -89,7 +97,7 @@ enum peal_err peal_backlog_add(struct peal_backlog *b, const struct peal_peer *p
                                uint64_t now_ms)
 {
     if (peer != NULL) {
-        struct peer *p = peer_ensure(b, peer);
+        struct peal_backlog_peer *p = peer_ensure(b, peer);
         if (p == NULL) return PEAL_ENOMEM;
         p->count++;
         p->bytes += bytes;
@@ -110,7 +118,7 @@ void peal_backlog_remove(struct peal_backlog *b, const struct peal_peer *peer, s
     PEAL_ASSERT(b->count > 0);
     PEAL_ASSERT(b->bytes >= bytes);
     if (peer != NULL) {
-        struct peer *p = peer_find(b, peer);
+        struct peal_backlog_peer *p = peer_find(b, peer);
         PEAL_ASSERT(p != NULL);
         PEAL_ASSERT(p->count > 0);
         PEAL_ASSERT(p->bytes >= bytes);

@@ -32,8 +32,11 @@ enum {
     PEAL_BACKLOG_AFTER_MS = 1000,           /* while the store has not finished anything yet */
 };
 
+struct peal_backlog_peer;
+
 struct peal_backlog {
     struct peal_map peers;
+    struct peal_backlog_peer *last; /* the one that was asked for last, or NULL */
     size_t count;
     size_t bytes;
     uint64_t since_ms; /* when the measurement began; 0: the store has nothing to do */
@@ -47,7 +50,7 @@ enum peal_err peal_backlog_init(struct peal_backlog *backlog);
 void peal_backlog_fini(struct peal_backlog *backlog);
 /* Is there room for another message, at all and of this publisher? */
 bool peal_backlog_full(const struct peal_backlog *backlog);
-bool peal_backlog_peer_full(const struct peal_backlog *backlog, const struct peal_peer *peer);
+bool peal_backlog_peer_full(struct peal_backlog *backlog, const struct peal_peer *peer);
 /* More than half of the bytes that may wait do. */
 bool peal_backlog_half_full(const struct peal_backlog *backlog);
 /* A message waits from now on. peer is a publisher that is bounded on its own, or NULL.

@@ -68,6 +68,7 @@ void peal_batch_fini(struct peal_batch *batch)
 {
     peal_heads_fini(&batch->heads);
     peal_ids_fini(&batch->ids);
+    peal_buf_fini(&batch->scratch);
 }
 
 /* Messages that are kept, by the count of the file and what the log has beyond it. */
@@ -309,15 +310,16 @@ static void answer_head(struct peal_store_op *op, const struct peal_head *head)
 }
 
 /* The envelope with the number that the message will get. */
-static struct peal_bytes *encode_numbered(const struct peal_head *head, struct peal_envelope *env)
+static struct peal_bytes *encode_numbered(struct peal_buf *scratch, const struct peal_head *head,
+                                          struct peal_envelope *env)
 {
-    struct peal_buf buf = {0};
     env->epoch = head->inbox.n.epoch;
     env->offset = head->inbox.n.next;
-    peal_envelope_encode(env, &buf);
-    struct peal_bytes *bytes = buf.failed ? NULL : peal_bytes_new(buf.at, buf.size);
-    peal_buf_fini(&buf);
-    return bytes;
+    scratch->size = 0;
+    peal_envelope_encode(env, scratch);
+    if (!scratch->failed) return peal_bytes_new(scratch->at, scratch->size);
+    peal_buf_fini(scratch);
+    return NULL;
 }
 
 static enum peal_err put_message(struct peal_batch *batch, struct peal_head *head,
@@ -374,7 +376,7 @@ static enum peal_err apply_put(struct peal_batch *batch, struct peal_store_op *o
     }
     enum peal_err err = peal_heads_touch(&batch->heads, head);
     if (err != PEAL_OK) return err;
-    op->encoded = encode_numbered(head, &env);
+    op->encoded = encode_numbered(&batch->scratch, head, &env);
     if (op->encoded == NULL) return PEAL_ENOMEM;
     struct peal_span encoded = peal_bytes_span(op->encoded);
     bool changed;

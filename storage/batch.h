@@ -5,6 +5,7 @@
 #ifndef PEAL_STORAGE_BATCH_H
 #define PEAL_STORAGE_BATCH_H
 
+#include "base/buf.h"
 #include "base/config.h"
 #include "storage/db.h"
 #include "storage/heads.h"
@@ -17,12 +18,13 @@ struct peal_batch {
     struct peal_txn txn; /* of the log */
     struct peal_heads heads;
     struct peal_ids ids;
-    uint64_t boot;    /* must stand in the owner record */
-    uint64_t seq;     /* of the newest record that is committed */
-    uint64_t append;  /* of the newest record of this transaction */
-    uint64_t moved;   /* all up to here is in the inbox */
-    uint64_t damage;  /* newest record that was found damaged before it was moved; 0: none */
-    uint64_t trimmed; /* records below this are not in the log any more */
+    struct peal_buf scratch; /* an envelope while it is being made */
+    uint64_t boot;           /* must stand in the owner record */
+    uint64_t seq;            /* of the newest record that is committed */
+    uint64_t append;         /* of the newest record of this transaction */
+    uint64_t moved;          /* all up to here is in the inbox */
+    uint64_t damage;         /* newest record that was found damaged before it was moved; 0: none */
+    uint64_t trimmed;        /* records below this are not in the log any more */
     uint64_t slot_seq[PEAL_SLOTS]; /* newest record of each slot */
     uint64_t now_ms;
     uint64_t bytes_max;      /* of both files */
