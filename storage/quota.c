@@ -26,6 +26,11 @@ bool peal_quota_take(struct peal_quota *quota)
     return false;
 }
 
+uint32_t peal_quota_taken(const struct peal_quota *quota)
+{
+    return atomic_load_explicit(&quota->held, memory_order_relaxed) - 1;
+}
+
 void peal_quota_give(struct peal_quota *quota)
 {
     if (quota == NULL) return;

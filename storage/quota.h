@@ -17,6 +17,8 @@ struct peal_quota;
 struct peal_quota *peal_quota_new(uint32_t most);
 /* Returns false when `most` are out. */
 bool peal_quota_take(struct peal_quota *quota);
+/* How many are out. */
+uint32_t peal_quota_taken(const struct peal_quota *quota);
 /* Gives back one that was taken, or the store's own hold on it. NULL is fine. */
 void peal_quota_give(struct peal_quota *quota);
 

@@ -4,6 +4,8 @@
  * not judged by its neighbours: the transaction is dropped and each operation is applied again
  * in a transaction of its own. Nothing is acknowledged and nothing counted before its commit.
  *
+ * A batch also waits a moment for those who have just been answered (storage/linger.h).
+ *
  * Between batches it acts on what the settle thread says, hands fetches to the reader with what
  * they need, removes a part of the log that nobody needs any more, and decides when the next range
  * of the log is settled: when it is long or old, when there is little room, or when a slot waits
@@ -17,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -29,6 +32,7 @@
 #include "storage/batch.h"
 #include "storage/db.h"
 #include "storage/folder.h"
+#include "storage/linger.h"
 #include "storage/options.h"
 #include "storage/quota.h"
 #include "storage/reader.h"
@@ -94,6 +98,7 @@ struct peal_store {
     struct peal_batch batch;
     struct peal_store_op *ops[BATCH_OPS];
     size_t op_count;
+    struct peal_linger linger;
     struct peal_store_op *held; /* taken from the box, for the next batch */
     struct peal_link parked;    /* operations that wait for the log to be settled */
     uint64_t parked_seq;        /* up to there */
@@ -167,6 +172,39 @@ static struct peal_store_op *next_op(struct peal_store *store)
     return op != NULL ? op : peal_mailbox_pop(&store->box);
 }
 
+static uint64_t real_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* The next one of a batch that would be committed otherwise. A nap and no poll: each of those who
+ * come would wake it, for a system call on either side. */
+static struct peal_store_op *linger(struct peal_store *store)
+{
+    struct peal_store_op *op = NULL;
+    uint64_t us;
+    if (atomic_load_explicit(&store->stopping, memory_order_relaxed)) return NULL;
+    while (op == NULL && (us = peal_linger_us(&store->linger, store->op_count)) > 0) {
+        struct timespec nap = {.tv_nsec = (long)(us * 1000)};
+        nanosleep(&nap, NULL);
+        op = next_op(store);
+    }
+    return op;
+}
+
+static enum peal_err commit(struct peal_store *store)
+{
+    bool dirty = peal_batch_dirty(&store->batch);
+    uint64_t begin_us = real_us();
+    enum peal_err err = peal_batch_finish(&store->batch);
+    if (dirty)
+        peal_linger_commit(&store->linger, store->op_count, peal_quota_taken(store->quota),
+                           real_us() - begin_us);
+    return err;
+}
+
 static bool begins_slot(const struct peal_store_op *op)
 {
     return op->kind == PEAL_STORE_IMPORT && op->upto == 0;
@@ -233,6 +271,7 @@ static bool batch_run(struct peal_store *store)
         bool asks = store->op_count % CLOCK_OPS == 0 || op->kind > PEAL_STORE_MARK;
         if (asks && mono_of(store) - begin_ms >= BATCH_MS) break;
         op = next_op(store);
+        if (op == NULL && peal_batch_dirty(&store->batch)) op = linger(store);
         if (op == NULL) break;
         if (!begins_slot(op)) continue;
         store->held = op;
@@ -240,7 +279,7 @@ static bool batch_run(struct peal_store *store)
     }
     if (err == PEAL_OK) err = peal_batch_trim(&store->batch, TRIM_RECORDS + 2 * store->op_count);
     if (err == PEAL_OK)
-        err = peal_batch_finish(&store->batch);
+        err = commit(store);
     else if (begun)
         peal_batch_drop(&store->batch);
     for (size_t i = 0; i < store->op_count; i++) {
