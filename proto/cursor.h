@@ -168,12 +168,32 @@ static inline bool take(struct cursor *c, struct peal_wire_value *out)
     }
 }
 
+/* Skips a value that most are like: a short text, short bytes, a small number. False: it is another
+ * one, or none, and nothing is skipped. */
+static inline bool skip_short(struct cursor *c)
+{
+    size_t room = left(c);
+    if (room == 0) return false;
+    unsigned char b = *c->at;
+    size_t size = 0;
+    if (b <= 0x7f)
+        size = 1;
+    else if ((b & 0xe0) == 0xa0)
+        size = 1 + (size_t)(b & 0x1f);
+    else if ((b == 0xc4 || b == 0xd9) && room >= 2)
+        size = 2 + (size_t)c->at[1];
+    if (size == 0 || size > room) return false;
+    c->at += size;
+    return true;
+}
+
 /* Skips one value, which lies `above` levels deep, with all that is inside it. An explicit stack of
  * what is still to come, one counter per level, so that input cannot exhaust ours. */
 static inline bool skip(struct cursor *c, size_t above)
 {
     uint64_t todo[PEAL_WIRE_DEPTH];
     size_t depth = 0;
+    if (skip_short(c)) return true;
     todo[0] = 1;
     for (;;) {
         while (todo[depth] == 0) {
@@ -181,6 +201,7 @@ static inline bool skip(struct cursor *c, size_t above)
             depth--;
         }
         todo[depth]--;
+        if (skip_short(c)) continue;
         struct peal_wire_value token;
         if (!take(c, &token)) return false;
         if (token.kind != PEAL_WIRE_ARRAY && token.kind != PEAL_WIRE_MAP) continue;

@@ -33,26 +33,35 @@ static bool is_list(struct peal_span value)
     return peal_wire_take(&value, &head) && head.kind == PEAL_WIRE_ARRAY;
 }
 
-enum peal_err peal_door_decode(struct peal_span bytes, struct peal_door_call *out, char *why,
-                               size_t why_size)
+/* What is skipped is checked by that, so the bytes are walked once. */
+static bool read_map(struct peal_span bytes, struct peal_door_call *out, struct peal_span *op)
 {
     struct peal_wire_value head;
     struct peal_span key;
     struct peal_span value;
-    struct peal_span op = {0};
-    *out = (struct peal_door_call){0};
-    if (peal_wire_check(bytes) != PEAL_OK)
-        return refuse(PEAL_EBAD_MESSAGE, why, why_size, "not one whole msgpack value");
-    if (!peal_wire_take(&bytes, &head) || head.kind != PEAL_WIRE_MAP)
-        return refuse(PEAL_EBAD_MESSAGE, why, why_size, "a call is a map");
-    while (peal_wire_skip(&bytes, &key) && peal_wire_skip(&bytes, &value)) {
+    if (!peal_wire_take(&bytes, &head) || head.kind != PEAL_WIRE_MAP) return false;
+    for (uint64_t pairs = head.number; pairs > 0; pairs--) {
+        if (!peal_wire_skip(&bytes, &key) || !peal_wire_skip(&bytes, &value)) return false;
         struct peal_span name = text_of(key);
         struct peal_span number = value;
-        if (peal_span_is(name, "op")) op = value;
+        if (peal_span_is(name, "op")) *op = value;
         if (peal_span_is(name, "messages")) out->messages = value;
         if (peal_span_is(name, "req") && peal_wire_take(&number, &head) &&
             head.kind == PEAL_WIRE_UINT)
             out->req = head.number;
+    }
+    return bytes.size == 0;
+}
+
+enum peal_err peal_door_decode(struct peal_span bytes, struct peal_door_call *out, char *why,
+                               size_t why_size)
+{
+    struct peal_span op = {0};
+    *out = (struct peal_door_call){0};
+    if (!read_map(bytes, out, &op)) {
+        bool whole = peal_wire_check(bytes) == PEAL_OK;
+        return refuse(PEAL_EBAD_MESSAGE, why, why_size,
+                      whole ? "a call is a map" : "not one whole msgpack value");
     }
     if (op.at == NULL) return refuse(PEAL_EMISSING_FIELD, why, why_size, "field op is missing");
     if (!peal_span_is(text_of(op), "publish"))
