@@ -422,6 +422,14 @@ static enum peal_err apply_mark(struct peal_batch *batch, struct peal_store_op *
     return err;
 }
 
+static enum peal_err begin_epoch(struct peal_batch *batch, struct peal_head *head)
+{
+    enum peal_err err = peal_heads_touch(&batch->heads, head);
+    if (err != PEAL_OK) return err;
+    head->inbox.n.epoch = epoch_new();
+    return append_head(batch, head, &(struct peal_entry){.kind = PEAL_ENTRY_EPOCH});
+}
+
 /* A node knows a position that the group has not reached: the head went back. */
 static enum peal_err apply_head(struct peal_batch *batch, struct peal_store_op *op,
                                 struct peal_head *head)
@@ -433,10 +441,7 @@ static enum peal_err apply_head(struct peal_batch *batch, struct peal_store_op *
         peal_log(PEAL_LOG_ERROR, "store.head_went_back", "group=%s newest=%llu seen=%llu",
                  peal_log_quote(peal_head_name(head), quoted, sizeof quoted),
                  (unsigned long long)(n->next - 1), (unsigned long long)op->seen_offset);
-        err = peal_heads_touch(&batch->heads, head);
-        head->inbox.n.epoch = epoch_new();
-        if (err == PEAL_OK)
-            err = append_head(batch, head, &(struct peal_entry){.kind = PEAL_ENTRY_EPOCH});
+        err = begin_epoch(batch, head);
     }
     if (err == PEAL_OK) answer_head(op, head);
     return err;
@@ -456,6 +461,15 @@ enum peal_err peal_batch_retain(struct peal_batch *batch, struct peal_span group
     if (err == PEAL_OK && changed)
         err = append_head(batch, head, &(struct peal_entry){.kind = PEAL_ENTRY_TRIM});
     return err;
+}
+
+enum peal_err peal_batch_renew(struct peal_batch *batch, struct peal_span group)
+{
+    struct peal_head *head;
+    batch->heads.holes.size = 0;
+    enum peal_err err = get(batch, group, &head);
+    if (err != PEAL_OK || !peal_head_exists(head)) return err;
+    return begin_epoch(batch, head);
 }
 
 /* ---- slots ------------------------------------------------------------------------------ */

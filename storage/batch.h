@@ -67,6 +67,8 @@ bool peal_batch_full(const struct peal_batch *batch);
 /* Retention of a group that nobody touches. An error dooms the transaction. */
 enum peal_err peal_batch_retain(struct peal_batch *batch, struct peal_span group,
                                 const struct peal_config_group *policy);
+/* The messages of a group are those of a new epoch from now on. An error dooms the transaction. */
+enum peal_err peal_batch_renew(struct peal_batch *batch, struct peal_span group);
 /* Removes records that nobody needs any more from the begin of the log, at most `most`. Ids of
  * dedup that hold back a long part of it are written again at its end. Last in a transaction. */
 enum peal_err peal_batch_trim(struct peal_batch *batch, size_t most);

@@ -50,6 +50,16 @@ static const char *const tree_names[PEAL_TREE_COUNT] = {
     [PEAL_TREE_MESSAGE] = "message",
 };
 
+static struct peal_db *db_new(const char *dir, enum peal_db_kind kind)
+{
+    size_t dir_size = strlen(dir) + 1 + strlen(folder_names[kind]) + 1;
+    struct peal_db *db = calloc(1, sizeof *db + dir_size);
+    if (db == NULL) return NULL;
+    snprintf(db->dir, dir_size, "%s/%s", dir, folder_names[kind]);
+    db->kind = kind;
+    return db;
+}
+
 static bool has_tree(enum peal_db_kind kind, enum peal_tree tree)
 {
     if (tree == PEAL_TREE_META) return true;
@@ -399,15 +409,12 @@ enum peal_err peal_db_open(const char *dir, enum peal_db_kind kind, uint64_t byt
     uint64_t missing_from = 0;
     uint64_t missing_count = 0;
     uint64_t os_page = (uint64_t)sysconf(_SC_PAGESIZE);
-    size_t dir_size = strlen(dir) + 1 + strlen(folder_names[kind]) + 1;
-    struct peal_db *db = calloc(1, sizeof *db + dir_size);
+    struct peal_db *db = db_new(dir, kind);
     *out = NULL;
     if (db == NULL) {
         snprintf(why, why_size, "out of memory");
         return PEAL_ENOMEM;
     }
-    snprintf(db->dir, dir_size, "%s/%s", dir, folder_names[kind]);
-    db->kind = kind;
     db->bytes_max = bytes_max - bytes_max % os_page;
 
     enum peal_err err = PEAL_EIO;
@@ -430,6 +437,183 @@ fail:
     free(db);
     return err;
 }
+
+/* ---- open for reading --------------------------------------------------------------------- */
+
+/* Is all of the file there? Asked beside a process that may write to it: what was missing is of no
+ * interest when the file has changed meanwhile. */
+static enum peal_err file_judge(struct peal_db *db, char *why, size_t why_size)
+{
+    char path[4096];
+    struct shape before = {0};
+    snprintf(path, sizeof path, "%s/data.mdb", db->dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        snprintf(why, why_size, "cannot open %s: %s", path, strerror(errno));
+        return PEAL_EIO;
+    }
+    enum peal_err err;
+    for (;;) {
+        struct shape shape;
+        err = shape_read(path, fd, &shape, why, why_size);
+        if (err != PEAL_OK || shape.pages_there >= shape.pages_needed) break;
+        if (pages_free(db->env, shape.pages_there, shape.pages_needed - shape.pages_there)) break;
+        if (memcmp(&shape, &before, sizeof shape) == 0) {
+            snprintf(why, why_size, "%s is cut off; restore a backup", path);
+            err = PEAL_ECORRUPT;
+            break;
+        }
+        before = shape;
+    }
+    close(fd);
+    return err;
+}
+
+static enum peal_err trees_find(struct peal_db *db, char *why, size_t why_size)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
+    for (enum peal_tree i = 0; rc == 0 && i < PEAL_TREE_COUNT; i++) {
+        if (has_tree(db->kind, i)) rc = mdb_dbi_open(txn, tree_names[i], 0, &db->trees[i]);
+    }
+    /* Trees that were opened last for as long as the environment, but only after a commit. */
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else if (txn != NULL)
+        mdb_txn_abort(txn);
+    if (rc == 0) return PEAL_OK;
+    if (rc == MDB_NOTFOUND) {
+        snprintf(why, why_size, "%s/data.mdb is of no store", db->dir);
+        return PEAL_ENOT_FOUND;
+    }
+    snprintf(why, why_size, "data.mdb in %s is damaged: %s", db->dir, mdb_strerror(rc));
+    return rc == ENOMEM ? PEAL_ENOMEM : PEAL_ECORRUPT;
+}
+
+static enum peal_err env_read(struct peal_db *db, char *why, size_t why_size)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    int rc = mdb_env_create(&db->env);
+    if (rc == 0) rc = mdb_env_set_maxdbs(db->env, PEAL_TREE_COUNT);
+    /* Who comes first decides for all. */
+    if (rc == 0) rc = mdb_env_set_maxreaders(db->env, READERS_MAX);
+    if (rc == 0) rc = mdb_env_open(db->env, db->dir, MDB_NOTLS | MDB_RDONLY, 0600);
+    if (rc == 0) rc = mdb_env_info(db->env, &info);
+    if (rc == 0) rc = mdb_env_stat(db->env, &stat);
+    if (rc != 0) {
+        snprintf(why, why_size, "cannot open the database in %s: %s", db->dir, mdb_strerror(rc));
+        if (rc == ENOENT) return PEAL_ENOT_FOUND;
+        if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH || rc == MDB_CORRUPTED)
+            return PEAL_ECORRUPT;
+        return rc == ENOMEM ? PEAL_ENOMEM : PEAL_EIO;
+    }
+    db->bytes_max = info.me_mapsize;
+    db->page_size = stat.ms_psize;
+    return PEAL_OK;
+}
+
+enum peal_err peal_db_open_reading(const char *dir, enum peal_db_kind kind, struct peal_db **out,
+                                   char *why, size_t why_size)
+{
+    char path[4096];
+    struct stat st;
+    struct peal_db *db = db_new(dir, kind);
+    *out = NULL;
+    if (db == NULL) {
+        snprintf(why, why_size, "out of memory");
+        return PEAL_ENOMEM;
+    }
+    enum peal_err err = PEAL_OK;
+    snprintf(path, sizeof path, "%s/data.mdb", db->dir);
+    if (stat(path, &st) != 0) {
+        snprintf(why, why_size, "cannot look at %s: %s", path, strerror(errno));
+        err = errno == ENOENT || errno == ENOTDIR ? PEAL_ENOT_FOUND : PEAL_EIO;
+    }
+    if (err == PEAL_OK) err = env_read(db, why, why_size);
+    if (err == PEAL_OK) err = file_judge(db, why, why_size);
+    if (err == PEAL_OK) err = trees_find(db, why, why_size);
+    if (err == PEAL_OK) {
+        *out = db;
+        return PEAL_OK;
+    }
+    if (db->env != NULL) mdb_env_close(db->env);
+    free(db);
+    return err;
+}
+
+size_t peal_db_reap(struct peal_db *db)
+{
+    int dead = 0;
+    int rc = mdb_reader_check(db->env, &dead);
+    if (rc != 0 || dead > 0)
+        peal_log(PEAL_LOG_WARN, "store.readers_died", "count=%d code=%d", dead, rc);
+    return (size_t)dead;
+}
+
+/* ---- copies ------------------------------------------------------------------------------- */
+
+enum peal_err peal_db_sync_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return PEAL_EIO;
+    int rc = fsync(fd);
+    close(fd);
+    return rc == 0 ? PEAL_OK : PEAL_EIO;
+}
+
+/* LMDB refuses to leave free pages out when their number is not what it expects; what is in the
+ * trees can be whole nevertheless. */
+static int copy_to(struct peal_db *db, int fd)
+{
+    int rc = mdb_env_copyfd2(db->env, fd, MDB_CP_COMPACT);
+    if (rc == MDB_INCOMPATIBLE) {
+        if (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0) return errno;
+        rc = mdb_env_copyfd2(db->env, fd, 0);
+    }
+    if (rc == 0 && fsync(fd) != 0) rc = errno;
+    return rc;
+}
+
+enum peal_err peal_db_copy(struct peal_db *db, const char *dir, const char *name, char *why,
+                           size_t why_size)
+{
+    char folder[4096];
+    char path[8192];
+    snprintf(folder, sizeof folder, "%s/%s", dir, folder_names[db->kind]);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = -1;
+    if (mkdir(folder, 0700) == 0 || errno == EEXIST)
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        snprintf(why, why_size, "cannot create %s: %s", path, strerror(errno));
+        return errno == EEXIST ? PEAL_EINUSE : errno == ENOSPC ? PEAL_ESTORE_FULL : PEAL_EIO;
+    }
+    int rc = copy_to(db, fd);
+    if (close(fd) != 0 && rc == 0) rc = errno;
+    if (rc == 0 && peal_db_sync_folder(folder) != PEAL_OK) rc = EIO;
+    if (rc == 0) return PEAL_OK;
+    snprintf(why, why_size, "cannot copy %s/data.mdb to %s: %s", db->dir, path, mdb_strerror(rc));
+    unlink(path);
+    if (rc == ENOSPC || rc == EDQUOT) return PEAL_ESTORE_FULL;
+    return rc == ENOMEM ? PEAL_ENOMEM : rc == MDB_CORRUPTED ? PEAL_ECORRUPT : PEAL_EIO;
+}
+
+enum peal_err peal_db_replace(const char *dir, enum peal_db_kind kind, const char *name, char *why,
+                              size_t why_size)
+{
+    char folder[4096];
+    char from[8192];
+    char to[8192];
+    snprintf(folder, sizeof folder, "%s/%s", dir, folder_names[kind]);
+    snprintf(from, sizeof from, "%s/%s", folder, name);
+    snprintf(to, sizeof to, "%s/data.mdb", folder);
+    if (rename(from, to) == 0 && peal_db_sync_folder(folder) == PEAL_OK) return PEAL_OK;
+    snprintf(why, why_size, "cannot put %s in place: %s", from, strerror(errno));
+    return PEAL_EIO;
+}
+
+/* ---- close -------------------------------------------------------------------------------- */
 
 void peal_db_close(struct peal_db *db)
 {

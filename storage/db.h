@@ -53,6 +53,25 @@ struct peal_txn {
  * Errors: PEAL_ECORRUPT, PEAL_EIO, PEAL_ENOMEM; why says what to do. */
 enum peal_err peal_db_open(const char *dir, enum peal_db_kind kind, uint64_t bytes_max,
                            struct peal_db **out, char *why, size_t why_size);
+/* The same of a database that is there, for reading only, also while another process writes to it:
+ * its snapshots are places in the file lock.mdb that both have. The map is as large as the file
+ * says it is. Errors: PEAL_ENOT_FOUND (there is none), PEAL_ECORRUPT, PEAL_EIO, PEAL_ENOMEM. */
+enum peal_err peal_db_open_reading(const char *dir, enum peal_db_kind kind, struct peal_db **out,
+                                   char *why, size_t why_size);
+/* Writes the database as it is now to dir/NAME in the folder of its kind, without pages that hold
+ * nothing, and syncs it; dir is there. Errors: PEAL_EINUSE (there is such a file),
+ * PEAL_ESTORE_FULL, PEAL_EIO, PEAL_ENOMEM; the file is gone then. */
+enum peal_err peal_db_copy(struct peal_db *db, const char *dir, const char *name, char *why,
+                           size_t why_size);
+/* Puts dir/NAME, made by peal_db_copy, in the place of the data of that kind. Nobody may have it
+ * open. Errors: PEAL_EIO, and either file is there. */
+enum peal_err peal_db_replace(const char *dir, enum peal_db_kind kind, const char *name, char *why,
+                              size_t why_size);
+/* Makes what was created in a folder last. Errors: PEAL_EIO. */
+enum peal_err peal_db_sync_folder(const char *path);
+/* Ends snapshots of processes that died with them: they would keep pages from being used again.
+ * Returns how many. */
+size_t peal_db_reap(struct peal_db *db);
 /* All transactions must have ended. NULL is fine. */
 void peal_db_close(struct peal_db *db);
 /* Refuses all writing from now on, as after a failed commit. */

@@ -1,5 +1,6 @@
 #include "storage/folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -71,4 +72,55 @@ enum peal_err peal_folder_take(const char *dir, int *fd, char *why, size_t why_s
     }
     *fd = lock;
     return PEAL_OK;
+}
+
+enum peal_err peal_folder_visit(const char *dir, bool alone, int *fd, char *why, size_t why_size)
+{
+    int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *fd = -1;
+    if (folder < 0) {
+        snprintf(why, why_size, "cannot open %s: %s", dir, strerror(errno));
+        return errno == ENOENT || errno == ENOTDIR ? PEAL_ENOT_FOUND : PEAL_EIO;
+    }
+    if (flock(folder, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
+        snprintf(why, why_size,
+                 alone ? "another process reads the data in %s; wait for it"
+                       : "another process puts new files into %s; wait for it",
+                 dir);
+        close(folder);
+        return PEAL_ELOCKED;
+    }
+    *fd = folder;
+    return PEAL_OK;
+}
+
+bool peal_folder_empty(const char *dir)
+{
+    DIR *folder = opendir(dir);
+    if (folder == NULL) return errno == ENOENT;
+    bool empty = true;
+    struct dirent *entry;
+    while ((entry = readdir(folder)) != NULL) {
+        const char *name = entry->d_name;
+        /* A volume has this one when it is new. */
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, "lost+found") != 0)
+            empty = false;
+    }
+    closedir(folder);
+    return empty;
+}
+
+void peal_folder_clear(const char *dir)
+{
+    static const char *const names[] = {"log/data.mdb", "log/lock.mdb", "inbox/data.mdb",
+                                        "inbox/lock.mdb", "lock"};
+    char path[4096];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/log", dir);
+    rmdir(path);
+    snprintf(path, sizeof path, "%s/inbox", dir);
+    rmdir(path);
 }

@@ -9,6 +9,7 @@
  * | log   | meta    | `layout generation owner`     | number u64                                  |
  * | log   | meta    | `moved damage`                | number u64                                  |
  * | log   | meta    | `slots`                       | bytes of the router (router/holdings.h)     |
+ * | log   | meta    | `copy`                        | number u64                                  |
  * | log   | log     | sequence u64                  | see storage/entry.h                         |
  * | inbox | meta    | `layout generation gid`       | number u64                                  |
  * | inbox | head    | slot u16, group name          | version u8, words of each bitmap u16, the   |
@@ -20,9 +21,10 @@
  * `layout` is PEAL_LAYOUT; `generation` the epoch of new groups, the same in both files: they
  * belong together; `owner` the boot id of the process that may write; `moved` the sequence up to
  * which the log is in the inbox; `damage` that of the newest record that was found damaged before
- * it was there, 0: none; `gid` the highest number of a group in the inbox. In a head the bitmaps
- * begin at offset `first & ~63`, lowest bit first, without the zero words at their end. `flags` of
- * a message is 0 and reserved.
+ * it was there, 0: none; `copy` is there in a backup that was not opened yet, as the time in ms at
+ * which it was made (storage/renew.h); `gid` the highest number of a group in the inbox. In a head
+ * the bitmaps begin at offset `first & ~63`, lowest bit first, without the zero words at their end.
+ * `flags` of a message is 0 and reserved.
  *
  * Thread: any; no state. Memory: decoding borrows the value.
  * Danger: decoders see bytes that a disk may have changed; they check all of it. */

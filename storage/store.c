@@ -36,6 +36,7 @@
 #include "storage/options.h"
 #include "storage/quota.h"
 #include "storage/reader.h"
+#include "storage/renew.h"
 #include "storage/settle.h"
 #include "storage/snapshot.h"
 
@@ -81,6 +82,7 @@ struct peal_store {
     uint64_t generation;
     struct peal_bytes *slots; /* as found; NULL in a store from before there was such a record */
     uint64_t boot;            /* this opening; must stand in the owner record */
+    bool copy;                /* it is a backup that is opened for the first time */
 
     struct peal_mailbox box;
     struct peal_mailbox reads; /* struct peal_store_fetch */
@@ -338,6 +340,8 @@ static void sweep(struct peal_store *store)
     uint64_t mono_ms = mono_of(store);
     if (mono_ms < store->sweep_due_ms) return;
     store->sweep_due_ms = mono_ms + SWEEP_EVERY_MS;
+    peal_db_reap(store->log);
+    peal_db_reap(store->inbox);
     uint64_t now_ms = now_update(store);
     struct peal_span names[SWEEP_DUE];
     size_t count = 0;
@@ -619,6 +623,8 @@ static enum peal_err log_prepare(struct peal_store *store, char *why, size_t why
         if (err == PEAL_OK) err = peal_blob_put(&txn, "slots", peal_span_of(""));
     }
     if (err == PEAL_OK) err = layout_check(&txn, why, why_size);
+    if (err == PEAL_OK)
+        err = peal_renew_generation(&txn, store->inbox, &store->generation, &store->copy);
     if (err == PEAL_OK) err = peal_number_get(&txn, "generation", &generation);
     if (err == PEAL_OK && generation != store->generation) {
         snprintf(why, why_size, "log and inbox are of different stores; restore a backup of both");
@@ -732,6 +738,11 @@ enum peal_err peal_store_start_with(const char *dir, const struct peal_config *c
         if (err != PEAL_OK)
             snprintf(why, why_size, "cannot read the log: %s; restore a backup",
                      peal_err_word(err));
+    }
+    if (err == PEAL_OK && store->copy) {
+        err = peal_renew_epochs(&store->batch, store->wall_base_ms);
+        if (err != PEAL_OK)
+            snprintf(why, why_size, "cannot begin new epochs in a backup: %s", peal_err_word(err));
     }
     if (err == PEAL_OK) err = threads_start(store);
     if (err != PEAL_OK) {

@@ -1,5 +1,6 @@
 #include "storage/db.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "tests/unit/unit.h"
@@ -523,6 +524,64 @@ static void db_foreign_file_is_refused(void **state)
     assert_refused(folder->path);
 }
 
+/* Another process that reads: it says when it has its snapshot, and waits for its end. */
+static void read_and_wait(const char *dir, int go, int there)
+{
+    struct peal_db *db;
+    struct peal_txn txn;
+    char why[256];
+    char byte;
+    if (read(go, &byte, 1) != 1) _exit(1);
+    if (peal_db_open_reading(dir, PEAL_DB_INBOX, &db, why, sizeof why) != PEAL_OK) _exit(2);
+    if (peal_txn_begin(&txn, db, false) != PEAL_OK) _exit(3);
+    if (write(there, "x", 1) != 1) _exit(4);
+    for (;;)
+        pause();
+}
+
+static void db_snapshot_of_a_process_that_died_is_ended(void **state)
+{
+    struct folder *folder = *state;
+    int go[2];
+    int there[2];
+    char byte;
+    assert_int_equal(pipe(go), 0);
+    assert_int_equal(pipe(there), 0);
+    pid_t pid = fork(); /* before there is a database that both would have */
+    assert_true(pid >= 0);
+    if (pid == 0) read_and_wait(folder->path, go[0], there[1]);
+    close(there[1]);
+    struct peal_db *db = open_or_fail(folder->path, MAP);
+    assert_int_equal(put(db, "a", "1"), PEAL_OK);
+    assert_int_equal(write(go[1], "x", 1), 1);
+    assert_int_equal(read(there[0], &byte, 1), 1);
+    assert_int_equal(put(db, "a", "2"), PEAL_OK); /* beside the reader */
+    assert_int_equal(peal_db_reap(db), 0);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(peal_db_reap(db), 1);
+    assert_int_equal(peal_db_reap(db), 0);
+    assert_true(has(db, "a", "2"));
+    peal_db_close(db);
+    close(go[0]);
+    close(go[1]);
+    close(there[0]);
+}
+
+static void db_open_for_reading_needs_one_that_is_there(void **state)
+{
+    struct folder *folder = *state;
+    struct peal_db *db;
+    char why[256] = "";
+    assert_int_equal(peal_db_open_reading(folder->path, PEAL_DB_INBOX, &db, why, sizeof why),
+                     PEAL_ENOT_FOUND);
+    assert_true(strlen(why) > 0);
+    peal_db_close(open_or_fail(folder->path, MAP));
+    assert_int_equal(peal_db_open_reading(folder->path, PEAL_DB_INBOX, &db, why, sizeof why),
+                     PEAL_OK);
+    peal_db_close(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +602,8 @@ int main(void)
         T(db_truncated_file_is_refused_without_a_crash),
         T(db_file_short_of_free_pages_only_is_opened),
         T(db_foreign_file_is_refused),
+        T(db_snapshot_of_a_process_that_died_is_ended),
+        T(db_open_for_reading_needs_one_that_is_there),
 #undef T
     };
     return cmocka_run_group_tests_name("db", tests, NULL, NULL);
