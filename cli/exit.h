@@ -12,6 +12,7 @@ enum {
     PEAL_EXIT_OK = 0,
     PEAL_EXIT_REFUSED = 1,      /* a server said no, and would say it again */
     PEAL_EXIT_USAGE = 64,       /* the command line cannot be understood */
+    PEAL_EXIT_DAMAGED = 65,     /* what was read is not what it should be */
     PEAL_EXIT_UNAVAILABLE = 69, /* a server does not answer, or says: later */
     PEAL_EXIT_BUG = 70,
     PEAL_EXIT_LOCKED = 75, /* another process uses the data folder */

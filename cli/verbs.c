@@ -11,6 +11,7 @@ const struct peal_verb peal_verbs[] = {
     {"sub", peal_verb_sub, "print what arrives for groups or a user"},
     {"inbox", peal_verb_inbox, "print the stored messages of a user"},
     {"slots", peal_verb_slots, "show, plan and move which router owns which groups"},
+    {"store", peal_verb_store, "look into, check, copy and compact a router's store"},
     {"token", peal_verb_token, "make a token for a browser"},
     {"keygen", peal_verb_keygen, "make CURVE keys for the bus between processes"},
     {"check-config", peal_verb_check_config, "say what is wrong with a configuration file"},

@@ -28,6 +28,7 @@ int peal_verb_pub(int argc, char **argv);
 int peal_verb_sub(int argc, char **argv);
 int peal_verb_inbox(int argc, char **argv);
 int peal_verb_slots(int argc, char **argv);
+int peal_verb_store(int argc, char **argv);
 int peal_verb_token(int argc, char **argv);
 int peal_verb_keygen(int argc, char **argv);
 int peal_verb_check_config(int argc, char **argv);
