@@ -241,6 +241,17 @@ static enum peal_err log_finish(struct load *load, uint64_t generation)
     return err;
 }
 
+/* The data is synced with its commits; the names of the files are not. */
+static enum peal_err folders_sync(const char *dir)
+{
+    char path[4096];
+    enum peal_err err = peal_db_sync_folder(dir);
+    snprintf(path, sizeof path, "%s/log", dir);
+    if (err == PEAL_OK) err = peal_db_sync_folder(path);
+    snprintf(path, sizeof path, "%s/inbox", dir);
+    return err == PEAL_OK ? peal_db_sync_folder(path) : err;
+}
+
 static enum peal_err store_load(struct load *load, const char *dir, FILE *from)
 {
     uint64_t generation = random_number();
@@ -253,7 +264,7 @@ static enum peal_err store_load(struct load *load, const char *dir, FILE *from)
     if (err == PEAL_OK) err = lines_load(load, from);
     if (err == PEAL_OK) err = inbox_finish(load, generation);
     if (err == PEAL_OK) err = log_finish(load, generation);
-    return err;
+    return err == PEAL_OK ? folders_sync(dir) : err;
 }
 
 static void load_fini(struct load *load)
