@@ -234,6 +234,7 @@ static enum peal_err log_finish(struct load *load, uint64_t generation)
     err = peal_number_put(&txn, "layout", PEAL_LAYOUT);
     if (err == PEAL_OK) err = peal_number_put(&txn, "generation", generation);
     if (err == PEAL_OK) err = peal_number_put(&txn, "moved", 0);
+    if (err == PEAL_OK) err = peal_number_put(&txn, "damage", 0);
     if (err == PEAL_OK && load->has_slots)
         err = peal_blob_put(&txn, "slots", peal_buf_span(&load->slots));
     if (err == PEAL_OK) return peal_txn_commit(&txn);

@@ -75,6 +75,7 @@ static void numbers_check(struct check *check)
     struct peal_span slots;
     number_check(check, &survey->log, "log", "owner", false); /* a loaded one has had none */
     number_check(check, &survey->log, "log", "copy", false);
+    number_check(check, &survey->log, "log", "damage", true);
     number_check(check, &survey->inbox, "inbox", "layout", true);
     number_check(check, &survey->inbox, "inbox", "gid", true);
     if (peal_blob_get(&survey->log, "slots", &slots) == PEAL_ECORRUPT)
