@@ -113,6 +113,8 @@
     X(SETTLED, counter, "peal_store_settled_total", "Messages removed because settled")            \
     X(EXPIRED, counter, "peal_store_expired_total", "Messages removed by TTL or age")              \
     X(EVICTED, counter, "peal_store_evicted_total", "Unsettled messages removed by a limit")       \
+    X(COLLAPSED, counter, "peal_store_collapsed_total",                                            \
+      "Messages replaced by a newer one with the same collapse key")                               \
     X(DAMAGED, counter, "peal_store_damaged_total", "Messages removed that could not be read")     \
     X(PRESENT, gauge, "peal_store_present", "Messages in the database")                            \
     X(CORRUPT, counter, "peal_store_corrupt_total", "Records whose checksum failed")               \

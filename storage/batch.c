@@ -123,6 +123,7 @@ static void count_tally(const struct peal_tally *tally)
     peal_count(PEAL_M_SETTLED, tally->settled);
     peal_count(PEAL_M_EXPIRED, tally->expired);
     peal_count(PEAL_M_EVICTED, tally->evicted);
+    peal_count(PEAL_M_COLLAPSED, tally->collapsed);
     peal_count(PEAL_M_DAMAGED, tally->damaged);
     peal_count(PEAL_M_CORRUPT, tally->corrupt);
     peal_count(PEAL_M_STORE_MOVED_IN, tally->moved_in);
@@ -380,6 +381,9 @@ static enum peal_err apply_put(struct peal_batch *batch, struct peal_store_op *o
     if (op->encoded == NULL) return PEAL_ENOMEM;
     struct peal_span encoded = peal_bytes_span(op->encoded);
     bool changed;
+    /* First, so that nothing else has to go for what only replaces. */
+    if (env.collapse.size > 0) err = peal_heads_collapse(&batch->heads, head, env.collapse);
+    if (err != PEAL_OK) return err;
     err = peal_heads_retain(&batch->heads, head, op->policy, batch->now_ms, 1, encoded.size,
                             PEAL_RETAIN_MESSAGES, &changed);
     if (err == PEAL_OK) err = put_message(batch, head, &env, encoded);
@@ -536,6 +540,7 @@ static enum peal_err import_message(struct peal_batch *batch, struct peal_head *
         peal_envelope_decode(entry->envelope, &env) != PEAL_OK)
         return PEAL_OK; /* it went meanwhile, or says nothing */
     enum peal_err err = peal_heads_touch(&batch->heads, head);
+    peal_heads_collapse_forget(&batch->heads, head);
     if (err == PEAL_OK)
         err = peal_heads_place(&batch->heads, head, entry->offset, batch->append + 1);
     if (err == PEAL_OK) err = append_head(batch, head, &message);

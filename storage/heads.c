@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "proto/envelope.h"
 #include "proto/group.h"
 #include "storage/keys.h"
 
@@ -24,19 +25,33 @@ struct peal_zeroed {
     uint64_t place;
 };
 
-enum { PLACES_MIN = 4 };
+enum {
+    PLACES_MIN = 4,
+    COLLAPSE_SLOTS_MAX = 4 << 20, /* 64 MiB */
+};
 
 enum peal_err peal_heads_init(struct peal_heads *heads, struct peal_db *inbox, uint64_t generation)
 {
     *heads = (struct peal_heads){.inbox_db = inbox, .generation = generation};
     peal_link_init(&heads->all);
     peal_link_init(&heads->guests);
+    peal_link_init(&heads->collapses);
     return peal_map_init(&heads->map);
+}
+
+void peal_heads_collapse_forget(struct peal_heads *heads, struct peal_head *head)
+{
+    if (head->collapse == NULL) return;
+    PEAL_ASSERT(heads->collapse_slots >= head->collapse->slot_count);
+    heads->collapse_slots -= head->collapse->slot_count;
+    peal_collapse_free(head->collapse);
+    head->collapse = NULL;
 }
 
 static void head_free(struct peal_heads *heads, struct peal_head *head)
 {
     PEAL_ASSERT(head->before == NULL);
+    peal_heads_collapse_forget(heads, head);
     peal_map_remove(&heads->map, &head->node);
     peal_list_remove(&head->link);
     peal_inbox_fini(&head->inbox);
@@ -124,8 +139,15 @@ static bool places_reserve(struct peal_places *places, uint64_t more)
 static void places_replace(struct peal_head *head, struct peal_places with)
 {
     PEAL_ASSERT(head->before != NULL);
-    if (head->before->replaced) free(head->places.at);
-    head->before->replaced = true;
+    struct peal_head_before *before = head->before;
+    if (before->replaced) {
+        free(head->places.at);
+    } else {
+        /* They may have grown since the head was touched. */
+        before->places.at = head->places.at;
+        before->places.room = head->places.room;
+    }
+    before->replaced = true;
     head->places = with;
 }
 
@@ -204,6 +226,7 @@ void peal_heads_commit(struct peal_heads *heads)
         struct peal_head *head = untouch(heads);
         heads->unmoved += (int64_t)head->inbox.n.kept - (int64_t)before->inbox.n.kept;
         places_compact(&head->places);
+        if (head->collapse != NULL) head->collapse->changed = false;
         if (before->replaced) free(before->places.at);
         peal_inbox_fini(&before->inbox);
         free(before);
@@ -220,6 +243,8 @@ void peal_heads_rollback(struct peal_heads *heads)
         peal_inbox_fini(&head->inbox);
         head->inbox = b->inbox;
         head->begin_ver = b->begin_ver;
+        if (head->collapse != NULL && head->collapse->changed)
+            peal_heads_collapse_forget(heads, head);
         if (b->replaced) {
             free(head->places.at);
             head->places = b->places;
@@ -269,8 +294,8 @@ void peal_heads_number(struct peal_heads *heads, struct peal_head *head)
 void peal_heads_reset(struct peal_heads *heads, struct peal_head *head, uint64_t epoch,
                       uint64_t ver)
 {
-    (void)heads;
     PEAL_ASSERT(head->before != NULL);
+    peal_heads_collapse_forget(heads, head);
     peal_inbox_fini(&head->inbox);
     peal_inbox_init(&head->inbox, epoch);
     head->inbox.n.ver = ver;
@@ -534,6 +559,94 @@ enum peal_err peal_heads_retain(struct peal_heads *heads, struct peal_head *head
         /* Its record is there until the log is settled: one has to look behind it. */
         err = kept_find(heads, head, kept.offset + 1, &kept);
     }
+    return err;
+}
+
+/* ---- collapse keys ------------------------------------------------------------------------ */
+
+static bool key_of(const struct kept *kept, struct peal_span *key)
+{
+    struct peal_envelope env;
+    if (kept->damaged || peal_envelope_decode(kept->record.envelope, &env) != PEAL_OK) return false;
+    *key = env.collapse;
+    return key->size > 0;
+}
+
+static enum peal_err collapse_note(struct peal_heads *heads, struct peal_head *head,
+                                   struct peal_span key, uint64_t offset)
+{
+    struct peal_collapse *collapse = head->collapse;
+    heads->collapse_slots -= collapse->slot_count;
+    enum peal_err err = peal_collapse_note(collapse, key, offset, head->inbox.n.first);
+    heads->collapse_slots += collapse->slot_count;
+    return err;
+}
+
+/* Looks through all that is kept, once for as long as the head is in memory. */
+static enum peal_err collapse_make(struct peal_heads *heads, struct peal_head *head)
+{
+    struct kept kept;
+    struct peal_span key;
+    head->collapse = peal_collapse_new();
+    if (head->collapse == NULL) return PEAL_ENOMEM;
+    head->collapse->changed = true;
+    head->collapse->owner = head;
+    heads->collapse_slots += head->collapse->slot_count;
+    enum peal_err err = PEAL_OK;
+    for (uint64_t from = head->inbox.n.first; err == PEAL_OK; from = kept.offset + 1) {
+        err = kept_find(heads, head, from, &kept);
+        if (err != PEAL_OK || kept.offset == 0) break;
+        if (key_of(&kept, &key)) err = collapse_note(heads, head, key, kept.offset);
+    }
+    return err;
+}
+
+static void collapses_bound(struct peal_heads *heads, const struct peal_head *head)
+{
+    while (heads->collapse_slots > COLLAPSE_SLOTS_MAX) {
+        struct peal_collapse *oldest =
+            PEAL_FROM_LINK(heads->collapses.next, struct peal_collapse, link);
+        if (oldest == head->collapse) return;
+        peal_heads_collapse_forget(heads, oldest->owner);
+    }
+}
+
+/* The message that has the key; none when it went, or cannot be read. */
+static enum peal_err collapse_find(struct peal_heads *heads, const struct peal_head *head,
+                                   struct peal_span key, struct kept *out)
+{
+    struct peal_span found;
+    uint64_t offset = peal_collapse_find(head->collapse, key);
+    *out = (struct kept){0};
+    if (offset < head->inbox.n.first) return PEAL_OK;
+    const uint64_t *place = place_of(&head->places, offset);
+    if (place != NULL && *place == 0) return PEAL_OK;
+    enum peal_err err = kept_find(heads, head, offset, out);
+    if (err == PEAL_OK && out->offset == offset && key_of(out, &found) &&
+        peal_span_equal(found, key))
+        return PEAL_OK;
+    *out = (struct kept){0};
+    return err;
+}
+
+enum peal_err peal_heads_collapse(struct peal_heads *heads, struct peal_head *head,
+                                  struct peal_span key)
+{
+    struct kept kept;
+    PEAL_ASSERT(head->before != NULL);
+    enum peal_err err = head->collapse == NULL ? collapse_make(heads, head) : PEAL_OK;
+    if (err != PEAL_OK) {
+        peal_heads_collapse_forget(heads, head);
+        return err;
+    }
+    peal_list_remove(&head->collapse->link);
+    peal_list_append(&heads->collapses, &head->collapse->link);
+    err = collapse_find(heads, head, key, &kept);
+    if (err == PEAL_OK && kept.offset != 0)
+        err = peal_heads_hole(heads, head, kept.offset, kept.record.envelope.size,
+                              PEAL_GONE_COLLAPSED);
+    if (err == PEAL_OK) err = collapse_note(heads, head, key, head->inbox.n.next);
+    collapses_bound(heads, head);
     return err;
 }
 

@@ -9,7 +9,9 @@
  *
  * Retention lives here, because it changes the head and asks messages for their age.
  *
- * Thread: the store thread. Memory: a head is about 250 bytes and 8 for each message in the log. */
+ * Thread: the store thread. Memory: a head is about 250 bytes and 8 for each message in the log;
+ * what is known of collapse keys beside that is at most 64 MiB, and those used least lately go
+ * first. */
 #ifndef PEAL_STORAGE_HEADS_H
 #define PEAL_STORAGE_HEADS_H
 
@@ -21,6 +23,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "proto/slots.h"
+#include "storage/collapse.h"
 #include "storage/db.h"
 #include "storage/entry.h"
 #include "storage/inbox.h"
@@ -44,8 +47,9 @@ struct peal_head {
     struct peal_link link; /* in heads->all or heads->guests */
     struct peal_inbox inbox;
     struct peal_places places;
-    uint64_t moved_ver;  /* version that the inbox has */
-    uint64_t moved_kept; /* messages of the group there */
+    struct peal_collapse *collapse; /* NULL: no key was asked for */
+    uint64_t moved_ver;             /* version that the inbox has */
+    uint64_t moved_kept;            /* messages of the group there */
     uint64_t begin_ver; /* with this version the window began anew: older ones are of no interest */
     struct peal_head_before *before; /* as it was before the batch; NULL: untouched */
     uint16_t slot;
@@ -69,9 +73,11 @@ struct peal_tally {
 
 struct peal_heads {
     struct peal_map map;
-    struct peal_link all;    /* that have something in the log; peal_heads_walk turns it */
-    struct peal_link guests; /* read from the inbox for this batch */
-    struct peal_txn *log;    /* the write transaction of the batch */
+    struct peal_link all;       /* that have something in the log; peal_heads_walk turns it */
+    struct peal_link guests;    /* read from the inbox for this batch */
+    struct peal_link collapses; /* indexes of collapse keys, the one used last at the end */
+    size_t collapse_slots;      /* of all of them */
+    struct peal_txn *log;       /* the write transaction of the batch */
     struct peal_db *inbox_db;
     struct peal_txn inbox; /* reading; begun when first needed in a batch */
     uint64_t generation;
@@ -121,6 +127,13 @@ enum peal_err peal_heads_place(struct peal_heads *heads, struct peal_head *head,
  * PEAL_ENOMEM. */
 enum peal_err peal_heads_hole(struct peal_heads *heads, struct peal_head *head, uint64_t offset,
                               uint64_t bytes, enum peal_gone gone);
+/* Removes, as a hole, the kept message that has this collapse key, if there is one, read or not;
+ * the next message will be the one that has it. Touched before. Errors: PEAL_ENOMEM, those of
+ * peal_txn_get. */
+enum peal_err peal_heads_collapse(struct peal_heads *heads, struct peal_head *head,
+                                  struct peal_span key);
+/* Messages came that peal_heads_collapse was not told of. */
+void peal_heads_collapse_forget(struct peal_heads *heads, struct peal_head *head);
 /* Removes what has to go before `more` messages of more_bytes are added, at most `most`; offsets of
  * holes are added to heads->holes. *changed is set when something did. Errors: those of
  * peal_txn_get. */

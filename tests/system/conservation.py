@@ -5,7 +5,7 @@
 asks every process that runs for its counters and says which sum does not add up:
 
     router  publishes accepted = numbered + duplicate + refused + waiting
-    store   found + stored = settled + expired + evicted + damaged + present
+    store   found + stored = settled + expired + evicted + collapsed + damaged + present
     node    frames due = written + dropped + queued
 
 Counters are read one after the other, so a sum means something only when nothing moves: a process
@@ -34,6 +34,7 @@ LAWS = {
             "peal_store_settled_total",
             "peal_store_expired_total",
             "peal_store_evicted_total",
+            "peal_store_collapsed_total",
             "peal_store_damaged_total",
             "peal_store_present",
         ],
