@@ -52,7 +52,10 @@ enum peal_err peal_blob_put(struct peal_txn *txn, const char *name, struct peal_
 enum {
     QUIET_MS = 10000,          /* after a piece of a slot was exported retention waits that long */
     LOG_RECORDS_MAX = 4 << 20, /* not settled */
-    IDS_HOLD = 1 << 18,        /* records of the log that may stay for nothing but their ids */
+    /* Records of the log that may stay for nothing but their ids, beside as many as there are ids:
+     * to write these again has to be worth it. */
+    IDS_HOLD = 1 << 18,
+    ID_BYTES = 100, /* of a record that is nothing but an id, and a little more */
 };
 
 enum peal_err peal_batch_init(struct peal_batch *batch, struct peal_db *log, struct peal_db *inbox,
@@ -115,6 +118,7 @@ void peal_batch_drop(struct peal_batch *batch)
     peal_heads_rollback(&batch->heads);
     peal_ids_rollback(&batch->ids);
     peal_txn_abort(&batch->txn);
+    batch->append = batch->seq;
 }
 
 static void count_tally(const struct peal_tally *tally)
@@ -483,6 +487,7 @@ bool peal_batch_parks(const struct peal_batch *batch, const struct peal_store_op
     if (op->kind != PEAL_STORE_EXPORT) return false;
     PEAL_ASSERT(op->mark_flags < PEAL_SLOTS);
     *seq = batch->slot_seq[op->mark_flags];
+    if (*seq > batch->append) *seq = batch->append; /* it was of a batch that has not happened */
     return *seq > batch->moved;
 }
 
@@ -638,12 +643,22 @@ enum peal_err peal_batch_apply(struct peal_batch *batch, struct peal_store_op *o
 
 /* ---- the log ---------------------------------------------------------------------------- */
 
-/* Ids that hold back much of the log, or some of it while there is little room. */
-static enum peal_err renew_ids(struct peal_batch *batch, size_t most)
+/* Do ids hold back much of the log, or, while there is little room, twice of what they take alone?
+ * Once they were written again neither is true. */
+static bool ids_hold_much(const struct peal_batch *batch)
 {
     uint64_t held = batch->moved + 1 - peal_ids_first_seq(&batch->ids);
-    if (held < IDS_HOLD && !(peal_batch_short_of_room(batch) && held > batch->ids.map.count))
-        return PEAL_OK;
+    uint64_t count = batch->ids.map.count;
+    if (held >= IDS_HOLD + 2 * count) return true;
+    if (!peal_batch_short_of_room(batch)) return false;
+    double there = (double)(batch->append + 1 - batch->trimmed);
+    double bytes = (double)batch->log_bytes * (double)held / there;
+    return bytes > 2.0 * ID_BYTES * (double)(held < count ? held : count);
+}
+
+static enum peal_err renew_ids(struct peal_batch *batch, size_t most)
+{
+    if (!ids_hold_much(batch)) return PEAL_OK;
     const struct peal_id *id = NULL;
     batch->ids_renewed_at = batch->append + 1;
     while (batch->ids_renewed < most && (id = peal_ids_next(&batch->ids, id)) != NULL &&

@@ -32,7 +32,8 @@ enum {
 
 enum peal_err peal_heads_init(struct peal_heads *heads, struct peal_db *inbox, uint64_t generation)
 {
-    *heads = (struct peal_heads){.inbox_db = inbox, .generation = generation};
+    *heads = (struct peal_heads){
+        .inbox_db = inbox, .generation = generation, .collapse_slots_max = COLLAPSE_SLOTS_MAX};
     peal_link_init(&heads->all);
     peal_link_init(&heads->guests);
     peal_link_init(&heads->collapses);
@@ -221,6 +222,7 @@ static struct peal_head *untouch(struct peal_heads *heads)
 
 void peal_heads_commit(struct peal_heads *heads)
 {
+    heads->zeroed.size = 0;
     while (heads->touched != NULL) {
         struct peal_head_before *before = heads->touched;
         struct peal_head *head = untouch(heads);
@@ -603,7 +605,7 @@ static enum peal_err collapse_make(struct peal_heads *heads, struct peal_head *h
 
 static void collapses_bound(struct peal_heads *heads, const struct peal_head *head)
 {
-    while (heads->collapse_slots > COLLAPSE_SLOTS_MAX) {
+    while (heads->collapse_slots > heads->collapse_slots_max) {
         struct peal_collapse *oldest =
             PEAL_FROM_LINK(heads->collapses.next, struct peal_collapse, link);
         if (oldest == head->collapse) return;

@@ -77,6 +77,7 @@ struct peal_heads {
     struct peal_link guests;    /* read from the inbox for this batch */
     struct peal_link collapses; /* indexes of collapse keys, the one used last at the end */
     size_t collapse_slots;      /* of all of them */
+    size_t collapse_slots_max;  /* at most, but for the one in use */
     struct peal_txn *log;       /* the write transaction of the batch */
     struct peal_db *inbox_db;
     struct peal_txn inbox; /* reading; begun when first needed in a batch */

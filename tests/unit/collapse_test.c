@@ -248,6 +248,31 @@ static void collapse_second_device_that_knows_the_older_gets_a_skip(void **state
     assert_string_equal(rig_after(&rig, "user:a", 7), "");
 }
 
+/* What is used least lately goes first; it is made again when a key comes. */
+static void collapse_indexes_beyond_their_limit_go_and_come_again(void **state)
+{
+    (void)state;
+    struct peal_heads *heads = &rig.batch.heads;
+    char group[32];
+    heads->collapse_slots_max = 8 * 10; /* of ten small ones */
+    for (int round = 0; round < 3; round++) {
+        rig_begin(&rig);
+        for (int i = 0; i < 25; i++) {
+            snprintf(group, sizeof group, "user:g%d", i);
+            assert_int_equal(rig_put(&rig, group, "k").unread, 1);
+            assert_true(heads->collapse_slots <= heads->collapse_slots_max);
+        }
+        rig_finish(&rig);
+        if (round == 1) rig_settle(&rig);
+    }
+    assert_int_equal(heads->collapse_slots, heads->collapse_slots_max);
+    heads->collapse_slots_max = 0; /* the one in hand stays all the same */
+    assert_int_equal(rig_put_alone(&rig, group, "k").unread, 1);
+    assert_int_equal(heads->collapse_slots, 8);
+    rig_settle(&rig); /* and goes with its head */
+    assert_int_equal(heads->collapse_slots, 0);
+}
+
 /* A full inbox: the one that is replaced makes the room, and nothing that matters goes. */
 static void collapse_in_a_full_inbox_evicts_nothing(void **state)
 {
@@ -317,6 +342,7 @@ int main(void)
         TEST(collapse_after_reopening_finds_the_older),
         TEST(collapse_of_a_read_message_changes_no_unread),
         TEST(collapse_second_device_that_knows_the_older_gets_a_skip),
+        TEST(collapse_indexes_beyond_their_limit_go_and_come_again),
         TEST(collapse_in_a_full_inbox_evicts_nothing),
         TEST(collapse_retry_of_a_replaced_message_is_a_duplicate),
         TEST(collapse_of_a_message_that_expired_with_it_removes_both),
