@@ -450,9 +450,11 @@ static enum peal_err kept_find(struct peal_heads *heads, const struct peal_head 
         if (*place != PEAL_PLACE_INBOX) {
             err = kept_in_log(heads, head, from, *place, out);
         } else {
-            /* Not there: an older hole, or lost. */
             err = kept_in_inbox(heads, head, from, out);
-            if (out->offset != from) *out = (struct kept){0};
+            if (out->offset == from) break;
+            /* A hole that the inbox knew already when places began further down; or lost. */
+            bool hole = peal_inbox_read(&head->inbox, from);
+            *out = hole ? (struct kept){0} : (struct kept){.offset = from, .damaged = true};
         }
     }
     /* Its own times cannot be believed; it goes with what is around it. */
