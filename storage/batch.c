@@ -828,6 +828,7 @@ enum peal_err peal_batch_replay(struct peal_batch *batch, uint64_t now_ms)
     peal_heads_commit(&batch->heads);
     peal_txn_abort(&txn);
     if (batch->seq < batch->moved) batch->seq = batch->moved;
+    batch->append = batch->seq;
     if (batch->trimmed == 0) batch->trimmed = batch->seq + 1;
     peal_count(PEAL_M_FOUND, (int64_t)batch->inbox_entries + batch->heads.unmoved);
     count_present(batch);
