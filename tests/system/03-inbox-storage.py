@@ -2,6 +2,7 @@
 
 import pytest
 
+from conservation import check_conservation
 from native import Native
 from rawws import PING, PONG, RawWebSocket
 from tokens import token
@@ -233,6 +234,28 @@ def test_message_past_its_ttl_is_skipped(server):
     publish(server, "stays too")
     with connect(server) as client:
         assert shape(up_to_now(server, client)) == [1, (2, 2), 3]
+
+
+def test_message_with_a_collapse_key_replaces_the_older_one(server):
+    publish(server, "mail")
+    publish(server, "10 %", collapse="upload")
+    epoch = publish(server, "mail")["epoch"]
+    with connect(server) as live:
+        live.messages(3)
+        publish(server, "50 %", collapse="upload")
+        publish(server, "90 %", collapse="upload")
+        assert [m["data"] for m in live.messages(2)] == ["50 %", "90 %"]
+    server.kill()
+    server.start()
+    assert [m["data"] for m in listing(server)["messages"]] == ["90 %", "mail", "mail"]
+    publish(server, "done", collapse="upload")
+    with connect(server) as client:
+        assert client.welcome["inbox"]["unread"] == 3
+        assert shape(up_to_now(server, client)) == [1, (2, 2), 3, (4, 5), 6]
+    with connect(server, resume={"inbox": [epoch, 4]}) as second:  # it has the second progress
+        assert shape(up_to_now(server, second)) == [(5, 5), 6, 7]
+    (metrics,) = check_conservation(server)
+    assert metrics["peal_store_collapsed_total"] == 1  # since the last start
 
 
 def test_ack_leaves_unread_what_is_kept_until_it_is_read(start_peal):
