@@ -18,8 +18,8 @@
 /* Rules that a store may not keep yet. Cases of one that is missing are skipped by name, and the
  * walk (walk.h) does not ask for it. */
 enum contract_can {
-    /* A newer message replaces the older unread one of the same collapse key; the hole is a skip.
-     */
+    /* A newer message replaces the older one of the same collapse key, read or not; the hole is a
+     * skip. */
     CONTRACT_COLLAPSE = 1,
     /* A settled message goes after keep.settled also when an older one is not settled. */
     CONTRACT_SETTLED_BEHIND = 2,

@@ -45,7 +45,7 @@ static void local_crash(pid_t pid)
 
 const struct contract_store contract_local = {
     .name = "local",
-    .can = 0,
+    .can = CONTRACT_COLLAPSE,
     .start = local_start,
     .stop = local_stop,
     .submit = local_submit,

@@ -280,13 +280,13 @@ void oracle_head(struct oracle *o, size_t group, struct peal_store_op *expect)
     expect->encoded = NULL;
 }
 
-/* A newer message of a key stands for the older one that nobody has read. */
+/* A newer message of a key stands for the older one, whether that was read or not. */
 static void collapse(struct oracle *o, struct oracle_group *g, struct peal_span key)
 {
     if (!(o->can & CONTRACT_COLLAPSE) || key.size == 0) return;
     for (uint64_t offset = g->first; offset < g->next; offset++) {
         struct oracle_message *m = message_at(g, offset);
-        if (!m->here || m->read || !peal_span_is(key, m->collapse)) continue;
+        if (!m->here || !peal_span_is(key, m->collapse)) continue;
         take(o, g, offset, true);
         return; /* there is never more than one */
     }

@@ -650,8 +650,8 @@ static int64_t not_accounted_for(void)
     return peal_metrics_sum(PEAL_M_FOUND) + peal_metrics_sum(PEAL_M_STORED) +
            peal_metrics_sum(PEAL_M_STORE_MOVED_IN) - peal_metrics_sum(PEAL_M_STORE_MOVED_OUT) -
            peal_metrics_sum(PEAL_M_SETTLED) - peal_metrics_sum(PEAL_M_EXPIRED) -
-           peal_metrics_sum(PEAL_M_EVICTED) - peal_metrics_sum(PEAL_M_DAMAGED) -
-           peal_metrics_sum(PEAL_M_PRESENT);
+           peal_metrics_sum(PEAL_M_EVICTED) - peal_metrics_sum(PEAL_M_COLLAPSED) -
+           peal_metrics_sum(PEAL_M_DAMAGED) - peal_metrics_sum(PEAL_M_PRESENT);
 }
 
 /* Different limits in every walk, all of them small. */

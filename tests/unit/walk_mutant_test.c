@@ -20,7 +20,7 @@ enum { OPERATIONS = 20000, FOUND = 42, UNSEEN = 0 };
 
 struct fault {
     const char *name;
-    unsigned can; /* CONTRACT_*: it says so, and does not */
+    unsigned can; /* CONTRACT_*: what it says of these is not so */
     void (*configure)(struct peal_config_group *group, struct peal_config *config);
     void (*ask)(struct peal_store_op *op);
     void (*tell)(struct peal_store_op *op);
@@ -245,7 +245,7 @@ static const struct fault faults[] = {
     {.name = "reads one more", .fetch = reads_one_more},
     {.name = "reads what was acked", .fetch = reads_what_was_acked},
     {.name = "reads any epoch", .fetch = reads_any_epoch},
-    {.name = "says that it collapses", .can = CONTRACT_COLLAPSE},
+    {.name = "says that it does not collapse", .can = CONTRACT_COLLAPSE},
     {.name = "says that it drops ids", .can = CONTRACT_DROP_IDS},
     {.name = "acknowledges too soon",
      .ask = acknowledges_marks_too_soon,
@@ -258,7 +258,7 @@ static void one_walk(void **state)
 {
     struct walk_counts counts = {0};
     struct contract_store impl = contract_local;
-    impl.can |= fault->can;
+    impl.can ^= fault->can;
     impl.start = mutant_start;
     impl.stop = mutant_stop;
     impl.submit = mutant_submit;
