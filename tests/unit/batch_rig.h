@@ -81,6 +81,7 @@ static void rig_prepare(struct rig *rig)
     assert_int_equal(peal_txn_begin(&txn, rig->log, true), PEAL_OK);
     assert_int_equal(peal_number_put(&txn, "owner", RIG_BOOT), PEAL_OK);
     assert_int_equal(peal_number_put(&txn, "moved", 0), PEAL_OK);
+    assert_int_equal(peal_number_put(&txn, "damage", 0), PEAL_OK);
     assert_int_equal(peal_txn_commit(&txn), PEAL_OK);
 }
 
