@@ -81,8 +81,8 @@ static void join_here(struct peal_shard *s, const struct peal_call *call,
     }
 }
 
-void peal_membership_join(struct peal_shard *s, struct peal_node_entry *node, int kind,
-                          const struct peal_peer *peer, uint64_t req,
+void peal_membership_join(struct peal_shard *s, struct peal_node_entry *node,
+                          enum peal_call_kind kind, const struct peal_peer *peer, uint64_t req,
                           const struct peal_position *at)
 {
     struct peal_call local = {.kind = kind, .req = req, .boot = node->boot};

@@ -8,12 +8,13 @@
 #define PEAL_ROUTER_MEMBERSHIP_H
 
 #include "proto/wire.h"
+#include "router/call.h"
 #include "router/shard.h"
 #include "router/table.h"
 
 /* kind: PEAL_CALL_JOIN (answered by JOINED) or PEAL_CALL_SYNC (answered where `at` differs). */
-void peal_membership_join(struct peal_shard *s, struct peal_node_entry *node, int kind,
-                          const struct peal_peer *peer, uint64_t req,
+void peal_membership_join(struct peal_shard *s, struct peal_node_entry *node,
+                          enum peal_call_kind kind, const struct peal_peer *peer, uint64_t req,
                           const struct peal_position *at);
 void peal_membership_on_leave(struct peal_shard *s, struct peal_node_entry *node,
                               struct peal_span name);
