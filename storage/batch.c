@@ -756,24 +756,39 @@ static enum peal_err replay_id(struct peal_batch *batch, const struct peal_entry
     return replay_known(batch, key, &known, seq);
 }
 
+static void seen(struct peal_batch *batch, uint64_t seq)
+{
+    batch->seq = seq;
+    if (batch->trimmed == 0) batch->trimmed = seq;
+}
+
+/* It may be the key that is damaged: where that is not the next one the record is taken out,
+ * because nothing could be appended behind it. */
+static enum peal_err replay_damaged(struct peal_batch *batch, uint64_t seq)
+{
+    bool next = batch->seq == 0 || seq == batch->seq + 1;
+    peal_count(PEAL_M_CORRUPT, 1);
+    peal_log(PEAL_LOG_ERROR, "store.record_damaged", "seq=%llu", (unsigned long long)seq);
+    if (!next && batch->misplaced != 0) return PEAL_ECORRUPT;
+    if (next)
+        seen(batch, seq);
+    else
+        batch->misplaced = seq;
+    uint64_t lost = next ? seq : batch->seq + 1;
+    if (lost > batch->moved && lost > batch->damage) batch->damage = lost;
+    return PEAL_OK;
+}
+
 static enum peal_err replay_record(struct peal_batch *batch, struct peal_span key,
                                    struct peal_span value, uint64_t now_ms)
 {
     struct peal_entry entry;
     uint64_t seq;
     enum peal_err err = peal_key_entry_seq(key, &seq);
-    if (err == PEAL_OK) {
-        batch->seq = seq;
-        if (batch->trimmed == 0) batch->trimmed = seq;
-        err = peal_entry_decode(key, value, &batch->heads.room, &entry);
-    }
-    if (err == PEAL_ECORRUPT) {
-        peal_count(PEAL_M_CORRUPT, 1);
-        peal_log(PEAL_LOG_ERROR, "store.record_damaged", "seq=%llu",
-                 (unsigned long long)batch->seq);
-        if (batch->seq > batch->moved && batch->seq > batch->damage) batch->damage = batch->seq;
-        return PEAL_OK;
-    }
+    if (err != PEAL_OK) return err; /* no key of ours */
+    err = peal_entry_decode(key, value, &batch->heads.room, &entry);
+    if (err == PEAL_ECORRUPT) return replay_damaged(batch, seq);
+    if (err == PEAL_OK) seen(batch, seq);
     if (err == PEAL_OK) err = replay_id(batch, &entry, seq, now_ms);
     if (err != PEAL_OK || seq <= batch->moved) return err;
     err = peal_heads_replay(&batch->heads, &entry, seq);
@@ -791,18 +806,36 @@ static enum peal_err note_damage(struct peal_batch *batch)
     enum peal_err err = peal_txn_begin(&txn, batch->log, true);
     if (err != PEAL_OK) return err;
     err = peal_number_put(&txn, "damage", batch->damage);
+    if (err == PEAL_OK && batch->misplaced != 0) {
+        char at[PEAL_KEY_ENTRY];
+        peal_key_entry(at, batch->misplaced);
+        err = peal_txn_del(&txn, PEAL_TREE_LOG, peal_span_make(at, sizeof at));
+    }
     if (err == PEAL_OK) return peal_txn_commit(&txn);
     peal_txn_abort(&txn);
     return err;
+}
+
+/* All of the log. A walk that passes fewer records than there are has been led astray. */
+static enum peal_err replay_log(struct peal_batch *batch, struct peal_txn *txn, uint64_t now_ms)
+{
+    struct peal_scan scan;
+    struct peal_span key;
+    struct peal_span value;
+    uint64_t passed = 0;
+    enum peal_err err = peal_scan_begin(&scan, txn, PEAL_TREE_LOG, peal_span_of(""));
+    if (err != PEAL_OK) return err;
+    for (; (err = peal_scan_next(&scan, &key, &value)) == PEAL_OK; passed++)
+        if ((err = replay_record(batch, key, value, now_ms)) != PEAL_OK) break;
+    peal_scan_end(&scan);
+    if (err != PEAL_ENOT_FOUND) return err;
+    return passed == peal_txn_entries(txn, PEAL_TREE_LOG) ? PEAL_OK : PEAL_ECORRUPT;
 }
 
 enum peal_err peal_batch_replay(struct peal_batch *batch, uint64_t now_ms)
 {
     struct peal_txn txn;
     struct peal_txn inbox;
-    struct peal_scan scan;
-    struct peal_span key;
-    struct peal_span value;
     enum peal_err err = peal_txn_begin(&inbox, batch->inbox, false);
     if (err != PEAL_OK) return err;
     batch->inbox_entries = peal_txn_entries(&inbox, PEAL_TREE_MESSAGE);
@@ -818,13 +851,7 @@ enum peal_err peal_batch_replay(struct peal_batch *batch, uint64_t now_ms)
     if (err == PEAL_OK) err = peal_number_get(&txn, "damage", &damage);
     batch->damage = damage;
     batch->log_bytes = peal_txn_bytes_used(&txn);
-    if (err == PEAL_OK) err = peal_scan_begin(&scan, &txn, PEAL_TREE_LOG, peal_span_of(""));
-    if (err == PEAL_OK) {
-        while ((err = peal_scan_next(&scan, &key, &value)) == PEAL_OK)
-            if ((err = replay_record(batch, key, value, now_ms)) != PEAL_OK) break;
-        peal_scan_end(&scan);
-        if (err == PEAL_ENOT_FOUND) err = PEAL_OK;
-    }
+    if (err == PEAL_OK) err = replay_log(batch, &txn, now_ms);
     peal_heads_commit(&batch->heads);
     peal_txn_abort(&txn);
     if (batch->seq < batch->moved) batch->seq = batch->moved;
@@ -832,5 +859,6 @@ enum peal_err peal_batch_replay(struct peal_batch *batch, uint64_t now_ms)
     if (batch->trimmed == 0) batch->trimmed = batch->seq + 1;
     peal_count(PEAL_M_FOUND, (int64_t)batch->inbox_entries + batch->heads.unmoved);
     count_present(batch);
-    return err == PEAL_OK && batch->damage > damage ? note_damage(batch) : err;
+    bool news = batch->damage > damage || batch->misplaced != 0;
+    return err == PEAL_OK && news ? note_damage(batch) : err;
 }

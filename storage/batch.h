@@ -24,6 +24,7 @@ struct peal_batch {
     uint64_t append;         /* of the newest record of this transaction */
     uint64_t moved;          /* all up to here is in the inbox */
     uint64_t damage;         /* newest record that was found damaged before it was moved; 0: none */
+    uint64_t misplaced;      /* of a damaged record that is not where it should be; 0: none */
     uint64_t trimmed;        /* records below this are not in the log any more */
     uint64_t slot_seq[PEAL_SLOTS]; /* newest record of each slot */
     uint64_t now_ms;
